@@ -1,0 +1,1 @@
+"""The study engine: searches hyperparameters of fine-tuning runs, keeps the record, and promotes the winner."""

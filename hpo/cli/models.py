@@ -1,0 +1,97 @@
+"""Commands about registered models."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hpo.cli.options import AsJson, Storage, Tracking
+
+Model = Annotated[
+    str, typer.Argument(metavar="NAME[@ALIAS|/VERSION]", help="A registered model; its champion by default.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register this module's commands."""
+    app.command()(promote)
+    app.command()(pull)
+    app.command()(predict)
+
+
+def promote(
+    study: Annotated[str, typer.Argument(help="Name of the study whose best trial is to be promoted.")],
+    as_json: AsJson = False,
+    tracking_uri: Tracking = None,
+    storage: Storage = None,
+) -> None:
+    """Test a study's best model on the locked split, register it, and make it champion if it is better."""
+    from dataclasses import asdict
+
+    from hpo.launch import promote_study
+    from hpo.places import find_places
+
+    decision = promote_study(study, places=find_places(tracking=tracking_uri, storage=storage))
+    if as_json:
+        typer.echo(json.dumps(asdict(decision), indent=2, ensure_ascii=False))
+        return
+    versus = f" (champion: {decision.champion:.4f})" if decision.champion is not None else ""
+    console = Console(highlight=False)
+    console.print(f"{decision.model} version {decision.version} is {decision.alias}: {decision.reason}")
+    console.print(f"locked test {decision.metric} {decision.candidate:.4f}{versus}")
+
+
+def pull(
+    model: Model,
+    directory: Annotated[Path, typer.Argument(help="Where to put the Hugging Face directory; must not exist.")],
+    tracking_uri: Tracking = None,
+) -> None:
+    """Download a registered model, verified, as a plain Hugging Face directory."""
+    from hpo.places import find_places
+    from pipelines import registry
+    from pipelines.tracking import connect
+
+    client = connect(find_places(tracking=tracking_uri).tracking)
+    version = registry.find_version(client, model)
+    registry.pull(client, version, directory)
+    typer.echo(f"{version.name} version {version.version} -> {directory}")
+
+
+def predict(
+    model: Model,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="Texts to classify; `-` reads lines.")
+    ] = None,
+    as_json: AsJson = False,
+    tracking_uri: Tracking = None,
+) -> None:
+    """Classify texts with a registered model."""
+    from hpo.places import find_places
+    from pipelines.predict import classify
+    from pipelines.tracking import connect
+
+    places = find_places(tracking=tracking_uri)
+    found = classify(connect(places.tracking), model, _texts(texts), cache=places.cache / "models")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    table = Table("label", "probability", "text")
+    for row in found:
+        table.add_row(str(row["label"]), f"{row['probability']:.3f}", str(row["text"]))
+    Console().print(table)
+
+
+def _texts(texts: list[str] | None) -> list[str]:
+    from pipelines.errors import DataError
+
+    given = [line.rstrip("\n") for line in sys.stdin] if texts == ["-"] else texts or []
+    if not given:
+        raise DataError("no text given; write it after the model's name, or `-` to read lines from standard input")
+    for number, text in enumerate(given, start=1):
+        if not text.strip():
+            raise DataError(f"text {number} is blank")
+    return given

@@ -1,0 +1,119 @@
+"""Warm worker processes on this machine: started once, replaced when they die."""
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import threading
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from hpo.executors import Event, WorkerLostError, worker
+
+_SPAWN = multiprocessing.get_context("spawn")  # a forked torch deadlocks
+
+
+class LocalExecutor:
+    """A fixed number of worker processes, each with one thread here that speaks with it."""
+
+    def __init__(self, *, workers: int, threads: int, logs: Path) -> None:
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._seats = [_Seat(index, threads=threads, logs=logs, events=self._events) for index in range(workers)]
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run side by side."""
+        return len(self._seats)
+
+    def submit(self, task: str, payload: Any, *, key: str) -> Future[Any]:
+        """Run a task on a free worker (see `Executor.submit`). Raises `RuntimeError` when all are busy."""
+        free = [seat for seat in self._seats if seat.free]
+        if not free:
+            raise RuntimeError("no free worker: submit at most `slots` tasks at a time")
+        seat = next((seat for seat in free if seat.last_key == key), free[0])
+        return seat.submit(task, payload, key=key)
+
+    def events(self) -> list[Event]:
+        """What running tasks told since the last call."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._events.get_nowait())
+        return found
+
+    def stop(self) -> None:
+        """Ask every running task to end at its next step boundary."""
+        for seat in self._seats:
+            seat.stop()
+
+    def close(self) -> None:
+        """End all workers now."""
+        for seat in self._seats:
+            seat.close()
+
+
+class _Seat:
+    """A place for one worker process; a dead one is replaced when the next task comes."""
+
+    def __init__(self, index: int, *, threads: int, logs: Path, events: "queue.SimpleQueue[Event]") -> None:
+        self._settings = {"threads": threads, "log": logs / f"worker-{index}.log", "parent": os.getpid()}
+        self._events = events
+        self._lock = threading.Lock()
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self.last_key = ""
+        self.free = True
+
+    def submit(self, task: str, payload: Any, *, key: str) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self.free, self.last_key = False, key
+        pipe = self._connected()
+        threading.Thread(target=self._converse, args=(pipe, (task, payload), future), daemon=True).start()
+        return future
+
+    def stop(self) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if not self.free and self._pipe is not None:
+                self._pipe.send("stop")
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+
+    def _connected(self) -> Connection:
+        """The pipe to a living worker, started now when there is none."""
+        if self._pipe is None or not self._process.is_alive():
+            self._pipe, theirs = _SPAWN.Pipe()
+            self._process = _SPAWN.Process(target=worker.main, args=(theirs,), kwargs=self._settings, daemon=True)
+            self._process.start()
+            theirs.close()  # so that the worker's death is seen as the end of the pipe
+        return self._pipe
+
+    def _converse(self, pipe: Connection, message: Any, future: Future[Any]) -> None:
+        """Send a task and wait for its answer, passing its progress on."""
+        try:
+            with self._lock:
+                pipe.send(message)
+            kind, value = pipe.recv()
+            while kind == "progress":
+                self._events.put(Event(self.last_key, value))
+                kind, value = pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(timeout=10)
+            self.last_key, self._pipe = "", None
+            kind, value = "error", WorkerLostError(_cause(self._process.exitcode))
+        self.free = True
+        if kind == "done":
+            future.set_result(value)
+        else:
+            future.set_exception(value)
+
+
+def _cause(code: int | None) -> str:
+    if code == -9:
+        return "the worker process was killed (by the kernel when memory ran out, or by hand)"
+    return f"the worker process ended with code {code}"

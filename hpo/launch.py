@@ -1,0 +1,269 @@
+"""What `hpo run` does, from a checked spec to a registered winner."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from hpo.budget import Progress, spent
+from hpo.executors import Executor
+from hpo.executors.local import LocalExecutor
+from hpo.ledger import Ledger
+from hpo.listing import spec_of
+from hpo.machine import Share, share_of_machine
+from hpo.places import Places, exclusive, make_home
+from hpo.promotion import Decision, promote
+from hpo.report import draw_study, summary
+from hpo.space import MODEL, trial_config
+from hpo.spec import StudySpec
+from hpo.storage import best_trial, definition, open_study, refuse_changes
+from hpo.study import Controller
+from pipelines.config import RunConfig, flatten
+from pipelines.data import Dataset, load_data, open_dataset, save_dataset
+from pipelines.errors import StorageError
+from pipelines.files import write_text
+from pipelines.mirror import MirrorThread
+from pipelines.segment import Choice, TestJob, WarmUpJob
+from pipelines.tracking import Tracker, connect, tracking_errors
+
+_PATIENCE_SECONDS = 60.0  # for a tracker that does not answer, once all trials are done
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a session of a study ended."""
+
+    reason: str
+    best: optuna.trial.FrozenTrial | None
+    decision: Decision | None
+    signal: int | None
+    """The signal that ended it early."""
+    overhead: float | None
+    """Share of the workers' time that went neither into training nor into evaluation; None where nothing ran."""
+
+
+@dataclass(frozen=True)
+class Display:
+    """Where a session shows what it does; plain functions, so that tests and logs can take its place."""
+
+    say: Callable[[str], None]
+    """One line for the log."""
+    show: Callable[[Controller], None]
+    """The live state, several times a second."""
+
+
+def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
+    """Launch or resume a study, and promote its winner when it is over.
+
+    Raises `UserError`s: for its data (nothing is written then), models, databases, or a changed definition.
+    """
+    dataset = load_data(spec.run.data)
+    for note in dataset.notes:
+        display.say(f"data: {note}")
+    make_home(places)
+    with exclusive(places.study(spec.name)):
+        ledger = Ledger(places.storage)
+        now = definition(spec, data_digest=dataset.digest)
+        refuse_changes(spec.name, ledger.open_study(spec.name, definition=now, spec=spec.model_dump_json()), now)
+        save_dataset(dataset, places.study(spec.name) / "data")
+        share = share_of_machine(spec.workers, trials=spec.budget.trials)
+        logs = places.study(spec.name) / "logs"
+        with closing(LocalExecutor(workers=share.workers, threads=share.threads, logs=logs)) as executor:
+            return _session(
+                spec, dataset, places=places, ledger=ledger, executor=executor, share=share, display=display
+            )
+
+
+def promote_study(name: str, *, places: Places) -> Decision:
+    """Promote the winner of a study that has been run. Raises `UserError`s, as `promote` does."""
+    from pipelines.locked import score_on_test
+    from pipelines.segment import Unwatched
+
+    spec = spec_of(places, name)
+    with exclusive(places.study(name)):
+        return promote(
+            spec,
+            open_study(spec, places=places),
+            dataset=open_dataset(places.study(name) / "data"),
+            places=places,
+            ledger=Ledger(places.storage),
+            client=connect(places.tracking),
+            score_on_test=lambda job: score_on_test(job, watch=Unwatched()),
+        )
+
+
+def _session(
+    spec: StudySpec,
+    dataset: Dataset,
+    *,
+    places: Places,
+    ledger: Ledger,
+    executor: Executor,
+    share: Share,
+    display: Display,
+) -> Outcome:
+    """One session with the study open and this process its only controller."""
+    study = open_study(spec, places=places)
+    warm = None if _is_over(spec, study, ledger) else _begin_warm_up(spec, places=places, executor=executor)
+    tracker = _open_tracker(spec, dataset, places=places)
+    mirror = MirrorThread(tracker.sync_trial)
+    if warm is not None:
+        display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
+        _choose_precision(study, warm(), display=display)
+    controller = Controller(
+        spec=spec,
+        study=study,
+        places=places,
+        ledger=ledger,
+        executor=executor,
+        mirror=mirror,
+        rows=len(dataset.splits["train"]),
+        precision=study.user_attrs.get("precision", "fp32"),
+        show=display.show,
+    )
+    with _stopping_on_signals(controller):
+        reason = controller.run()
+    display.say(f"study {spec.name}: {reason}")
+    if not mirror.close(patience=_PATIENCE_SECONDS):
+        raise StorageError(
+            f"tracking {places.tracking}: {mirror.error or 'not answering'}; nothing is lost: run the same command again "
+            "when it answers, and it will be brought up to date"
+        )
+    decision = None
+    if not controller.stopped_on_request and spec.register_as and best_trial(study):
+        decision = promote(
+            spec,
+            study,
+            dataset=dataset,
+            places=places,
+            ledger=ledger,
+            client=tracker.client,
+            score_on_test=lambda job: _on_worker(executor, job),
+        )
+    _close_tracker(tracker, spec, study, places=places, interrupted=controller.stopped_on_request, decision=decision)
+    return Outcome(
+        reason=reason,
+        best=best_trial(study),
+        decision=decision,
+        signal=controller.signal,
+        overhead=controller.overhead,
+    )
+
+
+def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Callable[[], Choice]:
+    """Let all workers load models and data while this process opens its databases; call the result to wait."""
+    configs = tuple(_longest(trial_config(spec, {MODEL: model}), spec) for model in spec.models)
+    everything = WarmUpJob(configs, data=places.study(spec.name) / "data", cache=places.cache / "encoded")
+    first_model = replace(everything, configs=configs[:1])  # one worker checks all models, the others get ready
+    futures = [
+        executor.submit("pipelines.run:warm_up", first_model if index else everything, key=f"warm-up-{index}")
+        for index in range(executor.slots)
+    ]
+    return lambda: [future.result() for future in futures][0]
+
+
+def _longest(config: RunConfig, spec: StudySpec) -> RunConfig:
+    """The configuration with the longest input that the search can propose."""
+    dimension = spec.space.get("tokens.max_length")
+    if dimension is None:
+        return config
+    longest = max(int(value) for value in dimension.choices or [dimension.high or 0])  # type: ignore[arg-type]
+    return config.model_copy(update={"tokens": config.tokens.model_copy(update={"max_length": longest})})
+
+
+def _is_over(spec: StudySpec, study: optuna.Study, ledger: Ledger) -> bool:
+    finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    return spent(spec.budget, Progress(finished, minutes=ledger.add_seconds(spec.name, 0.0) / 60)) is not None
+
+
+def _choose_precision(study: optuna.Study, choice: Choice, *, display: Display) -> None:
+    """Fix the precision for the whole study when it first runs: its trials must be comparable."""
+    if "precision" not in study.user_attrs:
+        study.set_user_attr("precision", choice.value)
+    chosen = study.user_attrs["precision"]
+    display.say(f"precision {chosen}: {choice.reason if chosen == choice.value else 'as when the study began'}")
+
+
+def _open_tracker(spec: StudySpec, dataset: Dataset, *, places: Places) -> Tracker:
+    """Connect to MLflow and open the study's runs. Raises `StorageError` when it does not answer."""
+    tracker = Tracker(places.tracking, artifacts=places.artifacts)
+    params = flatten(spec.model_dump(exclude={"description", "name"}))
+    with tracking_errors(places.tracking):
+        tracker.open_study(spec.name, description=_description(spec, dataset), params=params, tags=_provenance())
+        tracker.set_data(dataset)
+    return tracker
+
+
+def _description(spec: StudySpec, dataset: Dataset) -> str:
+    """The study's note in MLflow, in Markdown."""
+    searched = "\n".join(f"- `{address}`" for address in spec.space) or "- nothing"
+    rows = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
+    wanted = ", ".join(f"`{objective.metric}`" for objective in spec.objective)
+    return (
+        f"{spec.description or f'Study {spec.name}'}\n\n"
+        f"**Data** {dataset.name} ({', '.join(dataset.labels)}); rows: {rows}\n\n"
+        f"**Models** {', '.join(spec.models)}\n\n**Objective** {wanted} on the select split\n\n"
+        f"**Searched** by {spec.sampler.name}, pruned by {spec.pruner.name}, {spec.budget.trials} trials:\n\n{searched}\n"
+    )
+
+
+def _provenance() -> dict[str, str]:
+    """What every run should say about the code that made it."""
+    from importlib.metadata import version
+
+    names = ("hpo-finetune", "torch", "transformers", "datasets", "optuna", "mlflow", "scikit-learn")
+    tags = {f"version.{name}": version(name) for name in names}
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        tags["mlflow.source.git.commit"] = found.stdout.strip()
+    return tags | {"mlflow.source.name": "hpo run", "mlflow.user": os.environ.get("USER", "unknown")}
+
+
+def _close_tracker(
+    tracker: Tracker,
+    spec: StudySpec,
+    study: optuna.Study,
+    *,
+    places: Places,
+    interrupted: bool,
+    decision: Decision | None,
+) -> None:
+    """Give the study's own run its end state, pictures and result."""
+    folder = places.study(spec.name) / "report"
+    folder.mkdir(exist_ok=True)
+    write_text(folder / "spec.json", spec.model_dump_json(indent=1))
+    draw_study(spec, study, folder)
+    tags = {"hpo.result": f"{decision.model} version {decision.version}: {decision.alias}"} if decision else {}
+    metrics = summary(spec, study) | ({f"test/{k}": v for k, v in decision.scores.items()} if decision else {})
+    with tracking_errors(places.tracking):
+        tracker.log_study_files(folder)
+        tracker.close_study(status="SCHEDULED" if interrupted else "FINISHED", metrics=metrics, tags=tags)
+
+
+def _on_worker(executor: Executor, job: TestJob) -> dict[str, dict[str, float]]:
+    scores: dict[str, dict[str, float]] = executor.submit("pipelines.locked:score_on_test", job, key="test").result()
+    return scores
+
+
+@contextmanager
+def _stopping_on_signals(controller: Controller) -> Iterator[None]:
+    """The first SIGINT or SIGTERM stops at the next step boundary, with checkpoints; the second one at once."""
+
+    def on_signal(number: int, frame: Any) -> None:
+        if controller.stopped_on_request:
+            raise KeyboardInterrupt
+        controller.request_stop(number)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

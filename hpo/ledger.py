@@ -1,0 +1,155 @@
+"""Our own few tables, beside Optuna's in the same database: what a study is, and what it spent."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from pipelines.errors import StorageError
+
+
+class _Table(DeclarativeBase):
+    """Base of the ledger's tables."""
+
+
+class StudyRow(_Table):
+    """One study: its frozen definition and the time it has used."""
+
+    __tablename__ = "hpo_studies"
+    name: Mapped[str] = mapped_column(sa.String(80), primary_key=True)
+    created: Mapped[str] = mapped_column(sa.String(32))
+    definition: Mapped[str] = mapped_column(sa.Text)
+    """What may not change while the study lives, as JSON by address."""
+    spec: Mapped[str] = mapped_column(sa.Text)
+    """The whole StudySpec of the last launch, as JSON."""
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    """Wall-clock seconds over all sessions."""
+
+
+class SegmentRow(_Table):
+    """One segment that a worker ran, lost or finished: the spend of a trial."""
+
+    __tablename__ = "hpo_segments"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(sa.String(80), index=True)
+    trial: Mapped[int]
+    attempt: Mapped[int]
+    """1 for the first try of this segment, more after a worker was lost."""
+    step: Mapped[int]
+    """Optimizer step reached."""
+    outcome: Mapped[str] = mapped_column(sa.String(20))
+    """`done`, `interrupted`, `lost` or `error`."""
+    wall: Mapped[float]
+    """Seconds from submission to answer."""
+    seconds: Mapped[str] = mapped_column(sa.Text)
+    """Seconds by kind of work, as JSON."""
+
+
+class DecisionRow(_Table):
+    """One decision about a registered model's alias."""
+
+    __tablename__ = "hpo_decisions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(sa.String(80))
+    key: Mapped[str] = mapped_column(sa.String(200))
+    """Which trained model it was about."""
+    at: Mapped[str] = mapped_column(sa.String(40))
+    decision: Mapped[str] = mapped_column(sa.Text)
+    """The whole decision as JSON."""
+    __table_args__ = (sa.UniqueConstraint("model", "key"),)
+
+
+class Ledger:
+    """Reads and writes the tables; every method is one transaction."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = sa.create_engine(url, **engine_options(url))
+        with storage_errors(url):
+            _Table.metadata.create_all(self._engine)
+
+    def open_study(self, name: str, *, definition: dict[str, Any], spec: str) -> dict[str, Any]:
+        """Register a study, or its new launch; returns the definition it was created with."""
+        with Session(self._engine) as session, session.begin():
+            row = session.get(StudyRow, name)
+            if row is None:
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                row = StudyRow(name=name, created=now, definition=json.dumps(definition), spec=spec, seconds=0.0)
+                session.add(row)
+            first: dict[str, Any] = json.loads(row.definition)
+            if first == definition:
+                row.spec = spec
+            return first
+
+    def study(self, name: str) -> StudyRow | None:
+        """A study's row, or None."""
+        with Session(self._engine, expire_on_commit=False) as session:
+            return session.get(StudyRow, name)
+
+    def studies(self) -> list[StudyRow]:
+        """All studies, oldest first."""
+        with Session(self._engine, expire_on_commit=False) as session:
+            return list(session.scalars(sa.select(StudyRow).order_by(StudyRow.created)))
+
+    def add_seconds(self, name: str, seconds: float) -> float:
+        """Count wall time; returns the study's new total in seconds."""
+        with Session(self._engine) as session, session.begin():
+            row = session.get_one(StudyRow, name, with_for_update=True)
+            row.seconds += seconds
+            return row.seconds
+
+    def add_segment(self, **values: Any) -> None:
+        """Record one segment; keys are the columns of `SegmentRow`, `seconds` as a dictionary."""
+        with Session(self._engine) as session, session.begin():
+            session.add(SegmentRow(**{**values, "seconds": json.dumps(values["seconds"])}))
+
+    def decision(self, model: str, key: str) -> dict[str, Any] | None:
+        """The decision about this trained model, or None."""
+        with Session(self._engine) as session:
+            row = session.scalar(sa.select(DecisionRow).where(DecisionRow.model == model, DecisionRow.key == key))
+            return json.loads(row.decision) if row else None
+
+    def add_decision(self, *, model: str, key: str, at: str, decision: dict[str, Any]) -> None:
+        """Record a decision about an alias."""
+        with Session(self._engine) as session, session.begin():
+            session.add(DecisionRow(model=model, key=key, at=at, decision=json.dumps(decision)))
+
+    def trial_seconds(self, study: str) -> dict[int, dict[str, float]]:
+        """Per trial: `wall` and seconds by kind of work, lost and repeated segments included."""
+        totals: dict[int, dict[str, float]] = {}
+        with Session(self._engine) as session:
+            for row in session.scalars(sa.select(SegmentRow).where(SegmentRow.study == study)):
+                total = totals.setdefault(row.trial, {})
+                for kind, seconds in (json.loads(row.seconds) | {"wall": row.wall}).items():
+                    total[kind] = total.get(kind, 0.0) + seconds
+        return totals
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Engine options that survive what databases do: locks, restarts, dropped connections."""
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": 60}}
+    return {"pool_pre_ping": True}
+
+
+def printable(url: str) -> str:
+    """A database URL with its password hidden."""
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return "(not a database URL)"
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turns a database that does not answer into one line without the password."""
+    try:
+        yield
+    except sa.exc.ArgumentError as error:
+        raise StorageError("the storage is not a database URL; for instance sqlite:///mlruns/studies.db") from error
+    except (sa.exc.DBAPIError, ImportError) as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise StorageError(f"storage {printable(url)}: {cause}") from error

@@ -1,0 +1,138 @@
+"""The study at a glance: pictures and final figures for its own run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.objectives import direction
+from hpo.space import address_of
+from hpo.spec import StudySpec
+from hpo.storage import best_trial
+
+_BLUE, _GREY, _ORANGE = "#0072B2", "#9A9A9A", "#D55E00"
+
+
+def summary(spec: StudySpec, study: optuna.Study) -> dict[str, float]:
+    """Counts of trials by state, and the best value of the first objective."""
+    trials = study.get_trials(deepcopy=False)
+    counts = {
+        f"trials/{state.name.lower()}": float(sum(trial.state == state for trial in trials))
+        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    }
+    best = best_trial(study)
+    return counts | ({f"best/{spec.objective[0].metric}": best.values[0]} if best else {})
+
+
+def draw_study(spec: StudySpec, study: optuna.Study, folder: Path) -> list[Path]:
+    """Draw the study's history, learning curves and search space as PNGs; nothing without a finished trial."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if _last_value(trial) is not None]
+    if not trials:
+        return []
+    drawn = [_history(spec, trials, folder / "history.png")]
+    if any(trial.intermediate_values for trial in trials):
+        drawn.append(_curves(spec, trials, folder / "learning_curves.png"))
+    if spec.space:
+        drawn.append(_slices(spec, trials, folder / "search_space.png"))
+    return drawn
+
+
+def _history(spec: StudySpec, trials: list[FrozenTrial], path: Path) -> Path:
+    figure, grid = _figure(width=7.5, height=4.2)
+    axes = grid[0, 0]
+    values = {trial.number: _last_value(trial) for trial in trials}
+    for state, colour, label in ((TrialState.COMPLETE, _BLUE, "complete"), (TrialState.PRUNED, _GREY, "pruned")):
+        chosen = [trial.number for trial in trials if trial.state == state]
+        if chosen:
+            axes.scatter(chosen, [values[number] for number in chosen], color=colour, label=label, zorder=3)
+    pick = max if direction(spec.objective[0]) == "maximize" else min
+    numbers = sorted(trial.number for trial in trials if trial.state == TrialState.COMPLETE)
+    best = [pick(values[other] for other in numbers if other <= number) for number in numbers]  # type: ignore[type-var]
+    axes.step(numbers, best, where="post", color=_ORANGE, label="best so far")
+    axes.set(
+        xlabel="trial", ylabel=f"{spec.objective[0].metric} (select split)", title="Scores in the order of the trials"
+    )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False)
+    return _saved(figure, path)
+
+
+def _curves(spec: StudySpec, trials: list[FrozenTrial], path: Path) -> Path:
+    figure, grid = _figure(width=7.5, height=4.2)
+    axes = grid[0, 0]
+    best = min(trials, key=lambda trial: _rank(spec, trial))
+    for trial in trials:
+        points = sorted(trial.intermediate_values.items())
+        if not points:
+            continue
+        style: dict[str, Any] = {"color": _BLUE, "alpha": 0.45, "linewidth": 1.2}
+        if trial.state == TrialState.PRUNED:
+            style = {"color": _GREY, "alpha": 0.8, "linewidth": 1.2, "linestyle": "--"}
+        if trial.number == best.number:
+            style = {"color": _ORANGE, "linewidth": 2.4, "label": f"best: trial {best.number}", "zorder": 4}
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, **style)
+    metric = spec.objective[0].metric
+    axes.set(
+        xlabel="training examples seen", ylabel=f"{metric} (select split)", title="Learning curves; dashed: pruned"
+    )
+    axes.legend(frameon=False)
+    return _saved(figure, path)
+
+
+def _slices(spec: StudySpec, trials: list[FrozenTrial], path: Path) -> Path:
+    addresses = list(spec.space)
+    columns = min(3, len(addresses))
+    rows = -(-len(addresses) // columns)
+    figure, grid = _figure(width=3.4 * columns + 0.6, height=2.9 * rows + 0.4, rows=rows, columns=columns)
+    for address, axes in zip(addresses, grid.flat, strict=False):
+        for state, colour in ((TrialState.PRUNED, _GREY), (TrialState.COMPLETE, _BLUE)):
+            points = [(_param(t.params, address), _last_value(t)) for t in trials if t.state == state]
+            points = [(value, score) for value, score in points if value is not None]
+            if points:
+                axes.scatter(*zip(*points, strict=True), color=colour, zorder=3)
+        if spec.space[address].log:
+            axes.set_xscale("log")
+        axes.set(xlabel=address)
+    for axes in grid.flat[len(addresses) :]:
+        axes.set_visible(False)
+    figure.suptitle(f"{spec.objective[0].metric} against each setting; grey: pruned")
+    return _saved(figure, path)
+
+
+def _param(params: Mapping[str, Any], address: str) -> Any:
+    found = [value for name, value in params.items() if address_of(name) == address]
+    value = found[0] if found else None
+    return str(value) if isinstance(value, (bool, str)) else value
+
+
+def _last_value(trial: FrozenTrial) -> float | None:
+    """The final score, or for a pruned trial its last report."""
+    if trial.state == TrialState.COMPLETE:
+        return float(trial.values[0])
+    if trial.state == TrialState.PRUNED and trial.intermediate_values:
+        return float(trial.intermediate_values[max(trial.intermediate_values)])
+    return None
+
+
+def _rank(spec: StudySpec, trial: FrozenTrial) -> tuple[bool, float]:
+    value = _last_value(trial) or 0.0
+    return trial.state != TrialState.COMPLETE, -value if direction(spec.objective[0]) == "maximize" else value
+
+
+def _figure(*, width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
+    """A figure with a two-dimensional array of axes, in the house style."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure, grid
+
+
+def _saved(figure: Any, path: Path) -> Path:
+    figure.savefig(path)
+    return path

@@ -1,0 +1,161 @@
+"""The search space: dimensions by address, as Optuna's distributions and as values in a RunConfig."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from pydantic import ValidationError
+
+from hpo.spec import Dimension, StudySpec
+from hpo.suggest import did_you_mean
+from pipelines.config import RunConfig, flatten, replaced
+from pipelines.errors import ConfigError
+from pipelines.families import family_called
+
+MODEL = "model.name"
+# What a trial may not vary: the rows it is compared on, and what does not change the model.
+_FIXED_SECTIONS = ("data.", "seed")
+_FIXED = {"train.evaluations", "train.checkpoint_seconds", "train.early_stopping", "model.revision"}
+SETTINGS = flatten(RunConfig().model_dump())
+SEARCHABLE = [a for a in SETTINGS if not a.startswith(_FIXED_SECTIONS) and a not in _FIXED]
+_INTEGERS = {"tokens.max_length", "train.batch_size", "train.micro_batch_size"}
+
+
+def suggest(trial: optuna.Trial, spec: StudySpec) -> dict[str, Any]:
+    """Ask Optuna for this trial's value of every dimension, by address."""
+    model = spec.run.model.name
+    values: dict[str, Any] = {}
+    for address in sorted(spec.space, key=lambda name: (name != MODEL, name)):
+        name, dimension = name_and_dimension(spec, address, model=model)
+        values[address] = trial._suggest(name, distribution(address, dimension))
+        model = values.get(MODEL, model)
+    return values
+
+
+def name_and_dimension(spec: StudySpec, address: str, *, model: str) -> tuple[str, Dimension]:
+    """What a dimension is called in Optuna, and its range, for one model.
+
+    A range of one model alone is a parameter of its own, `train.learning_rate[gpt2]`: Optuna's samplers need one
+    distribution per name.
+    """
+    dimension = spec.space[address]
+    if model in dimension.per_model:
+        return f"{address}[{model}]", dimension.per_model[model]
+    return address, dimension
+
+
+def address_of(name: str) -> str:
+    """The address in RunConfig of one of Optuna's parameter names."""
+    return name.partition("[")[0]
+
+
+def distribution(address: str, dimension: Dimension) -> BaseDistribution:
+    """A dimension as Optuna's distribution; whole numbers where the setting is one."""
+    if dimension.choices is not None:
+        return CategoricalDistribution(dimension.choices)
+    low, high = dimension.low or 0.0, dimension.high or 0.0
+    if address in _INTEGERS:
+        return IntDistribution(int(low), int(high), log=dimension.log, step=int(dimension.step or 1))
+    return FloatDistribution(low, high, log=dimension.log, step=dimension.step)
+
+
+def trial_config(spec: StudySpec, values: Mapping[str, Any]) -> RunConfig:
+    """The complete configuration of a trial.
+
+    A sampled value comes first, then what the study's `run` says, then the known-good default of the trial's model
+    family, then the field's default. Raises `pydantic.ValidationError` for values that contradict each other.
+    """
+    said = flatten(spec.run.model_dump(exclude_unset=True))
+    family = family_called(str(values.get(MODEL, spec.run.model.name)))
+    defaults = {a: value for a, value in (family.defaults if family else {}).items() if a not in said}
+    return replaced(spec.run, defaults | dict(values))
+
+
+def default_trials(spec: StudySpec) -> list[dict[str, Any]]:
+    """Optuna parameters of the first trials: each model's known-good default, moved into the range if it is outside."""
+    trials = []
+    for model in spec.models:
+        known = flatten(trial_config(spec, {MODEL: model}).model_dump()) | {MODEL: model}
+        parameters = {}
+        for address in spec.space:
+            name, dimension = name_and_dimension(spec, address, model=model)
+            parameters[name] = _inside(known[address], distribution(address, dimension))
+        trials.append(parameters)
+    return trials
+
+
+def grid_of(spec: StudySpec) -> dict[str, list[Any]]:
+    """Every value of every dimension, for a grid. Raises `ConfigError` for a range without steps."""
+    grid: dict[str, list[Any]] = {}
+    for address, dimension in spec.space.items():
+        if dimension.per_model:
+            raise ConfigError(f"space.{address}: a grid cannot have ranges per model; use the brute_force sampler")
+        grid[address] = _all_values(address, dimension)
+    return grid
+
+
+def space_problems(spec: StudySpec) -> list[tuple[str, str]]:
+    """What is wrong with the space, as (address, message); empty when all is well."""
+    problems = []
+    for address, dimension in spec.space.items():
+        where = f"space.{address}"
+        if address not in SEARCHABLE:
+            problems.append((where, _not_searchable(address)))
+            continue
+        problems += _refused_values(where, address, dimension)
+        for model, own in dimension.per_model.items():
+            if model not in spec.models:
+                problems.append(
+                    (f"{where}.per_model.{model}", f"no model of this study{did_you_mean(model, spec.models)}")
+                )
+            problems += _refused_values(f"{where}.per_model.{model}", address, own)
+    return problems
+
+
+def _not_searchable(address: str) -> str:
+    if address == "seed":
+        return "the seed is never a hyperparameter: searching it rewards luck"
+    if address in SETTINGS:
+        return "this setting is the same for all trials of a study; set it under run"
+    return f"no such setting{did_you_mean(address, SEARCHABLE)}"
+
+
+def _refused_values(where: str, address: str, dimension: Dimension) -> list[tuple[str, str]]:
+    """Ask the setting's own field about the ends of the range, or about each choice."""
+    values = dimension.choices if dimension.choices is not None else [dimension.low, dimension.high]
+    problems = []
+    for value in values:
+        whole = address in _INTEGERS and isinstance(value, float) and value.is_integer() and dimension.choices is None
+        try:
+            replaced(RunConfig(), {address: int(value) if whole else value})  # type: ignore[arg-type]
+        except ValidationError as error:
+            problems.append((where, f"{value!r}: {error.errors()[0]['msg'][:1].lower()}{error.errors()[0]['msg'][1:]}"))
+    return problems
+
+
+def _inside(value: Any, allowed: BaseDistribution) -> Any:
+    if isinstance(allowed, CategoricalDistribution):
+        return value if value in allowed.choices else allowed.choices[0]
+    if isinstance(allowed, (IntDistribution, FloatDistribution)):
+        if value is None:
+            return allowed.low
+        nearest = min(max(value, allowed.low), allowed.high)
+        return allowed.low + round((nearest - allowed.low) / allowed.step) * allowed.step if allowed.step else nearest
+    return value
+
+
+def _all_values(address: str, dimension: Dimension) -> list[Any]:
+    allowed = distribution(address, dimension)
+    if isinstance(allowed, CategoricalDistribution):
+        return list(allowed.choices)
+    if isinstance(allowed, (IntDistribution, FloatDistribution)) and dimension.step:
+        count = int((allowed.high - allowed.low) / dimension.step + 1e-9) + 1
+        kind = int if isinstance(allowed, IntDistribution) else float
+        return [kind(allowed.low + index * dimension.step) for index in range(count)]
+    raise ConfigError(f"space.{address}: a grid needs a list of choices, or low, high and step")

@@ -1,0 +1,141 @@
+"""A study, completely: one frozen tree, read from YAML and `path=value` overrides."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipelines.config import Frozen, Number, RunConfig
+
+Scalar = str | int | float | bool | None
+
+
+class Objective(Frozen):
+    """One score to optimize, measured on the select split."""
+
+    metric: str
+    """`accuracy`, `balanced_accuracy`, `macro_f1`, `mcc`, `log_loss`, `brier`, `auroc`, `average_precision`, `ece`,
+    `latency_ms` (one text), `parameters`."""
+    direction: Literal["maximize", "minimize"] | None = None
+    """The metric's own direction where this is left out."""
+
+
+class Component(Frozen):
+    """One of Optuna's samplers or pruners, by name, with its own options."""
+
+    name: str
+    """Name of the class in lower case, without its ending: `tpe`, `gp`, `cmaes`, `random`, `grid`, `median` ..."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of that class, as Optuna's documentation names them."""
+
+
+class Budget(Frozen):
+    """When the study is over; whichever limit is reached first."""
+
+    trials: int = Field(default=20, ge=1, le=100_000)
+    """Finished trials in total, over all restarts."""
+    minutes: Number | None = Field(default=None, gt=0)
+    """Wall-clock minutes in total, over all restarts."""
+
+
+class Workers(Frozen):
+    """Processes that train side by side on this machine."""
+
+    count: int | None = Field(default=None, ge=1, le=1024)
+    """Number of worker processes; chosen from the machine where this is left out."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Threads of each worker; chosen from the machine where this is left out."""
+
+
+class Dimension(Frozen):
+    """What one setting may be: a list of choices, or a range; `per_model` gives a model its own."""
+
+    choices: list[Scalar] | None = None
+    """The values to choose from. A plain list means the same."""
+    low: Number | None = None
+    """Smallest value of a range."""
+    high: Number | None = None
+    """Largest value of a range."""
+    log: bool = False
+    """Search the range on a logarithmic scale."""
+    step: Number | None = Field(default=None, gt=0)
+    """Only multiples of this above `low`."""
+    per_model: dict[str, "AnyDimension"] = Field(default_factory=dict)
+    """Another range for single models, by the name they have in `model.name`."""
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Self:
+        ranged = self.low is not None or self.high is not None
+        if self.choices is not None and ranged:
+            raise ValueError("give either choices or low and high, not both")
+        if self.choices is not None and not self.choices:
+            raise ValueError("the list of choices is empty")
+        if self.choices is not None and len(set(map(repr, self.choices))) < len(self.choices):
+            raise ValueError("a choice stands twice")
+        if self.choices is None and (self.low is None or self.high is None):
+            raise ValueError("give a list of choices, or low and high")
+        if self.low is not None and self.high is not None:
+            _check_range(self.low, self.high, log=self.log, step=self.step)
+        return self
+
+
+def _check_range(low: float, high: float, *, log: bool, step: float | None) -> None:
+    if low > high:
+        raise ValueError(f"low {low:g} is above high {high:g}")
+    if log and low <= 0:
+        raise ValueError(f"a logarithmic range must start above 0, not at {low:g}")
+    if log and step is not None:
+        raise ValueError("log and step exclude each other")
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _objectives(value: Any) -> Any:
+    many = value if isinstance(value, list) else [value]
+    return [{"metric": one} if isinstance(one, str) else one for one in many]
+
+
+Listed = list[Scalar]
+AnyDimension = Annotated[
+    Dimension,
+    BeforeValidator(lambda value: {"choices": value} if isinstance(value, list) else value, Dimension | Listed),
+]
+Dimension.model_rebuild()
+
+
+class StudySpec(Frozen):
+    """What to search, how long, and with what."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    """Names the study everywhere; letters, digits, `.`, `_` and `-`. The file's name where this is left out."""
+    description: str = Field(default="", max_length=5000)
+    """Shown on the study's page."""
+    objective: Annotated[list[Objective], BeforeValidator(_objectives, str | Objective | list[str | Objective])] = (
+        Field(default=[Objective(metric="accuracy")], min_length=1, max_length=5)
+    )
+    """One score, or a list of them (then there is no pruning, and the first decides about promotion)."""
+    budget: Budget = Budget()
+    """When the study is over."""
+    sampler: Annotated[Component, BeforeValidator(_named, str | Component)] = Component(name="tpe")
+    """How configurations are proposed: any of Optuna's samplers."""
+    pruner: Annotated[Component, BeforeValidator(_named, str | Component)] = Component(name="median")
+    """Which trials are stopped early: any of Optuna's pruners, or `nop` for none."""
+    run: RunConfig = RunConfig()
+    """What every trial shares; what `space` names is replaced in each trial."""
+    space: dict[str, AnyDimension] = Field(default_factory=dict)
+    """What is searched, by address (`train.learning_rate`)."""
+    start_with_defaults: bool = True
+    """The first trials are the known-good defaults of each model in the study."""
+    workers: Workers = Workers()
+    """How much of this machine is used."""
+    register_as: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+    """Registered model that the winner becomes a version of; nothing is registered where this is left out."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seeds the sampler. What the trials draw is seeded by `run.seed`."""
+
+    @property
+    def models(self) -> list[str]:
+        """Names of all models that the study may train."""
+        dimension = self.space.get("model.name")
+        return [str(choice) for choice in dimension.choices or []] if dimension else [self.run.model.name]

@@ -1,0 +1,223 @@
+"""From a YAML file and `path=value` overrides to a checked StudySpec; every fault is reported at once."""
+
+import copy
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hpo.components import new_pruner, new_sampler
+from hpo.space import SETTINGS, default_trials, space_problems
+from hpo.spec import StudySpec
+from hpo.suggest import did_you_mean
+from hpo.yamlfile import load_yaml, parse_yaml
+from pipelines.config import flatten
+from pipelines.errors import ConfigError, UserError
+
+Problem = tuple[str, str]
+"""The address of a faulty key, and what is wrong with it."""
+
+RUN_SECTIONS = ("data", "tokens", "model", "train")
+OBJECTIVES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "mcc",
+    "log_loss",
+    "brier",
+    "auroc",
+    "average_precision",
+    "ece",
+)
+COSTS = ("latency_ms", "parameters")
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The studies that come with the installation, by name."""
+    folder = Path(str(resources.files("hpo.studies")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_spec(source: str, overrides: Sequence[str] = ()) -> StudySpec:
+    """The study called `source` (a shipped name or a YAML path) with overrides applied.
+
+    Raises one `ConfigError` that lists every fault with its address.
+    """
+    path = find_spec(source)
+    tree: dict[str, Any] = {"name": path.stem} | load_yaml(path)
+    problems: list[Problem] = []
+    for override in overrides:
+        problems += _apply(tree, override)
+    spec = _checked(tree, problems)
+    if problems or spec is None:
+        lines = "\n".join(f"  {address}: {message}" for address, message in problems)
+        count = "one fault" if len(problems) == 1 else f"{len(problems)} faults"
+        raise ConfigError(f"{path}: {count}\n{lines}")
+    return spec
+
+
+def find_spec(source: str) -> Path:
+    """The file of a shipped study or of the given path. Raises `ConfigError` when there is neither."""
+    shipped = shipped_studies()
+    if source in shipped and not Path(source).is_file():
+        return shipped[source]
+    if Path(source).is_file():
+        return Path(source)
+    hint = did_you_mean(source, shipped) or f"; shipped studies: {', '.join(shipped)}"
+    raise ConfigError(f"{source}: no such file, and no shipped study of that name{hint}")
+
+
+def _apply(tree: dict[str, Any], override: str) -> list[Problem]:
+    """Set one `path=value` in the tree; returns what is wrong with it."""
+    address, equals, text = override.partition("=")
+    if not equals or not address:
+        return [(override, "an override has the form path=value, for instance train.epochs=2")]
+    try:
+        value = parse_yaml(text, where=override) if text.strip() else None
+    except ConfigError as error:
+        return [(address, str(error))]
+    if address.removeprefix("run.") in SETTINGS and isinstance(tree.get("space"), dict):
+        tree["space"].pop(address.removeprefix("run."), None)  # a fixed value is no longer searched
+    node: Any = tree
+    *sections, leaf = _keys(address)
+    for section in sections:
+        node = node.setdefault(section, {})
+        if not isinstance(node, dict):
+            return [(address, f"{section} holds a value, not further keys")]
+    node[leaf] = value
+    return []
+
+
+def _keys(address: str) -> list[str]:
+    """The keys on the way to an address. Run sections need no `run.` before them; names in `space` contain a dot."""
+    keys = address.split(".")
+    if keys[0] in RUN_SECTIONS:
+        return ["run", *keys]
+    if keys[0] == "space" and len(keys) > 2:
+        return ["space", ".".join(keys[1:3]), *keys[3:]]
+    return keys
+
+
+def _checked(tree: dict[str, Any], problems: list[Problem]) -> StudySpec | None:
+    """Validate shape and meaning. A faulty key is noted and left out, so that the rest can be checked as well."""
+    remaining = copy.deepcopy(tree)
+    for _ in range(20):  # each round leaves out at least one key
+        try:
+            spec = StudySpec.model_validate({"name": "unnamed"} | remaining)
+        except ValidationError as error:
+            found = [(entry["loc"], entry) for entry in error.errors()]
+            problems += [(_address(loc), _in_words(entry, tree)) for loc, entry in found]
+            if not all([_leave_out(remaining, loc) for loc, _ in found]):
+                return None
+        else:
+            problems += _meaning(spec)
+            return spec
+    return None
+
+
+def _meaning(spec: StudySpec) -> list[Problem]:
+    """Faults that a single field cannot see."""
+    problems = space_problems(spec)
+    known = (*OBJECTIVES, *COSTS)
+    for index, objective in enumerate(spec.objective):
+        if objective.metric not in known:
+            hint = did_you_mean(objective.metric, known)
+            problems.append((f"objective[{index}].metric", f"{objective.metric!r} is never measured{hint}"))
+    for make in (lambda: new_sampler(spec, trial=0), lambda: new_pruner(spec.pruner)):
+        try:
+            make()
+        except UserError as error:
+            address, _, message = str(error).partition(": ")
+            problems.append((address, message))
+    if not problems:
+        problems += _defaults_fit(spec)
+    return problems + _missing_files(spec)
+
+
+def _defaults_fit(spec: StudySpec) -> list[Problem]:
+    try:
+        default_trials(spec)
+    except ValidationError as error:
+        return [("run", f"{entry['msg']}") for entry in error.errors()]
+    return []
+
+
+def _missing_files(spec: StudySpec) -> list[Problem]:
+    """Data and model paths that look like files and are not there."""
+    data = spec.run.data
+    named = {f"run.data.{key}": getattr(data, key) for key in ("source", "select", "calibrate", "test")}
+    problems = []
+    for address, value in named.items():
+        if value and _looks_like_path(value) and not Path(value).expanduser().exists():
+            problems.append((address, f"{value}: there is no such file"))
+    for model in spec.models:
+        if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+            problems.append(("model.name", f"{model}: there is no such directory"))
+    return problems
+
+
+def _looks_like_path(value: str) -> bool:
+    return value.startswith((".", "/", "~")) or Path(value).suffix in {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
+
+
+def _address(loc: tuple[str | int, ...]) -> str:
+    """A pydantic location in our words: `objective[0].metric`."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".") or "study"
+
+
+def _in_words(entry: Any, tree: dict[str, Any]) -> str:
+    """A pydantic error as one clear phrase, with a suggestion for an unknown key."""
+    given = entry["input"]
+    if entry["type"] == "extra_forbidden":
+        return f"no such key{_near_key(entry['loc'])}"
+    if entry["type"] == "string_pattern_mismatch":
+        return f"{given!r}: a name has letters, digits, '.', '_' and '-', 80 at most, the first a letter or digit"
+    message = entry["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    shown = "" if isinstance(given, dict) or entry["type"] == "value_error" else f", not {_shown(given)}"
+    return f"{message}{shown}"
+
+
+def _shown(value: Any) -> str:
+    kind = "text " if isinstance(value, str) else ""
+    return f"{kind}{value!r}"[:80]
+
+
+def _near_key(loc: tuple[str | int, ...]) -> str:
+    """A key of the same place that is spelt nearly so, else one from elsewhere, by its whole address."""
+    here = did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
+    anywhere = {address.rpartition(".")[2]: address for address in flatten(StudySpec(name="x").model_dump())}
+    hint = did_you_mean(str(loc[-1]), anywhere)
+    leaf = hint.removeprefix("; did you mean ").removesuffix("?")
+    return here or (f"; did you mean {anywhere[leaf]}?" if hint else "")
+
+
+def _known_keys(loc: tuple[str | int, ...]) -> list[str]:
+    """The keys that exist at a place in the tree."""
+    known = flatten(StudySpec(name="x").model_dump())
+    prefix = "".join(f"{part}." for part in loc if isinstance(part, str))
+    if prefix.startswith("space."):
+        return ["choices", "low", "high", "log", "step", "per_model"]
+    return sorted({address.removeprefix(prefix).partition(".")[0] for address in known if address.startswith(prefix)})
+
+
+def _leave_out(tree: dict[str, Any], loc: tuple[str | int, ...]) -> bool:
+    """Remove the faulty key, or the deepest thing around it that exists; False where nothing is left to remove."""
+    node: Any = tree
+    path: list[tuple[Any, str | int]] = []
+    for part in loc:
+        try:
+            inner = node[part]
+        except (TypeError, KeyError, IndexError):
+            break  # pydantic's locations also name branches of unions, which are no keys
+        path.append((node, part))
+        node = inner
+    if not path:
+        return False
+    owner, key = path[-1]
+    del owner[key]
+    return True

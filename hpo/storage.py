@@ -1,0 +1,64 @@
+"""Optuna's storage: open a study, guard what it is, find its best trial."""
+
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from hpo.components import new_pruner, new_sampler
+from hpo.ledger import engine_options, storage_errors
+from hpo.objectives import directions
+from hpo.places import Places
+from hpo.space import default_trials
+from hpo.spec import StudySpec
+from pipelines.config import flatten
+from pipelines.errors import ConfigError
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Connect to Optuna's tables, which are created when absent. Raises `StorageError` when the database refuses."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with storage_errors(url):
+        return optuna.storages.RDBStorage(url, engine_kwargs=engine_options(url))
+
+
+def open_study(spec: StudySpec, *, places: Places) -> optuna.Study:
+    """Create or load the study in Optuna's storage. A new one starts with the models' known-good defaults."""
+    storage = open_storage(places.storage)
+    study = optuna.create_study(
+        study_name=spec.name,
+        storage=storage,
+        directions=directions(spec),
+        sampler=new_sampler(spec, trial=0),
+        pruner=new_pruner(spec.pruner),
+        load_if_exists=True,
+    )
+    enumerates = spec.sampler.name.replace("_", "") in {"grid", "bruteforce"}
+    if spec.start_with_defaults and spec.space and not enumerates:
+        for parameters in default_trials(spec)[: spec.budget.trials]:
+            study.enqueue_trial(parameters, skip_if_exists=True)
+    return study
+
+
+def definition(spec: StudySpec, *, data_digest: str) -> dict[str, Any]:
+    """What may not change while a study lives, by address: its trials would no longer be comparable."""
+    fixed = spec.model_dump(include={"objective", "run", "space", "seed", "sampler"})
+    return flatten(fixed | {"data_digest": data_digest})
+
+
+def refuse_changes(name: str, first: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise `ConfigError` with every difference between a study's first definition and today's."""
+    changed = [key for key in sorted(first.keys() | now.keys()) if first.get(key) != now.get(key)]
+    if changed:
+        lines = "\n".join(f"  {key}: was {first.get(key)!r}, is {now.get(key)!r}" for key in changed)
+        raise ConfigError(
+            f"study {name!r} exists with another definition; its trials could not be compared. Give this one another "
+            f"name (name=...), or undo:\n{lines}"
+        )
+
+
+def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
+    """The COMPLETE trial with the best first objective; the earlier one of equals. None where there is none."""
+    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1.0
+    return min(complete, key=lambda trial: (sign * trial.values[0], trial.number), default=None)

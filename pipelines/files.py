@@ -1,0 +1,89 @@
+"""Files that are either whole or absent: write beside, flush to disk, rename."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(*parts: str) -> str:
+    """A SHA-256 in hex over several texts, unambiguous about where each one ends."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content atomically and durably."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        _flush(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _flush(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_text` of a value as JSON; NaN and infinity are refused (`ValueError`)."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file, or None where the file is absent."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Fill a directory that appears at `path`, whole, when the block ends without an error.
+
+    What stood at `path` before is replaced. After a crash a leftover `.NAME.*.tmp` may remain beside it;
+    nothing ever reads such a directory.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    beside.mkdir()
+    try:
+        yield beside
+        for file in beside.rglob("*"):
+            _flush(file)
+        _flush(beside)
+        _put_in_place(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    _flush(path.parent)
+
+
+def _put_in_place(beside: Path, path: Path) -> None:
+    """Rename, and make room first where a directory stands: directories cannot be replaced in one call."""
+    if path.exists():
+        old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        path.rename(old)
+        beside.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        beside.rename(path)
+
+
+def _flush(path: Path) -> None:
+    """Force a file or a directory entry to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

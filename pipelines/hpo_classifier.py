@@ -1,0 +1,72 @@
+"""Texts in, class probabilities out, from an exported model directory.
+
+This file travels inside every registered model, so that MLflow's own tools give the answers that ours give. It must
+not import anything of this project.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+_BATCH_TOKENS = 8_192  # padding included: bounds the memory of one forward pass
+
+
+class Classifier:
+    """A fine-tuned classifier in memory. Reads safetensors and JSON only, and never from the network."""
+
+    def __init__(self, directory: str | Path, *, device: str | None = None) -> None:
+        """Load the directory that `export_model` wrote; `device` defaults to the accelerator where there is one."""
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        facts = json.loads((Path(directory) / "hpo.json").read_text(encoding="utf-8"))
+        self.labels: tuple[str, ...] = tuple(facts["labels"])
+        self.max_length: int = facts["max_length"]
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        self.tokenizer = AutoTokenizer.from_pretrained(str(directory), **local)
+        self.tokenizer.truncation_side = "right" if facts["truncation"] == "head" else "left"
+        self.model = AutoModelForSequenceClassification.from_pretrained(
+            str(directory), use_safetensors=True, dtype=torch.float32, **local
+        )
+        self.model.to(self.device).eval()
+
+    @torch.inference_mode()
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Probability of every class for every text, (texts, classes); rows sum to 1."""
+        encoding = self.tokenizer(
+            list(texts), truncation=True, max_length=self.max_length, return_attention_mask=False
+        )["input_ids"]
+        rows = [ids or [self.tokenizer.pad_token_id] for ids in encoding]
+        result = np.empty((len(rows), len(self.labels)))
+        for batch in _batches([len(row) for row in rows]):
+            result[batch] = self._forward([rows[index] for index in batch])
+        return result
+
+    def _forward(self, rows: list[list[int]]) -> NDArray[np.float64]:
+        width = max(map(len, rows))
+        ids = np.full((len(rows), width), self.tokenizer.pad_token_id, dtype=np.int64)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = row
+        mask = (np.arange(width) < np.array([[len(row)] for row in rows])).astype(np.int64)
+        logits = self.model(
+            input_ids=torch.from_numpy(ids).to(self.device), attention_mask=torch.from_numpy(mask).to(self.device)
+        ).logits
+        probabilities: NDArray[np.float64] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
+        return probabilities
+
+
+def _batches(lengths: list[int]) -> list[list[int]]:
+    """All rows, shortest first, at most `_BATCH_TOKENS` tokens with padding in each batch."""
+    batches: list[list[int]] = [[]]
+    for index in np.argsort(lengths, kind="stable").tolist():
+        if batches[-1] and (len(batches[-1]) + 1) * lengths[index] > _BATCH_TOKENS:
+            batches.append([])
+        batches[-1].append(index)
+    return [batch for batch in batches if batch]

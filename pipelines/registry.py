@@ -1,0 +1,199 @@
+"""MLflow's model registry: register once, move aliases knowingly, pull what is verified."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipelines.errors import ModelError
+from pipelines.export import read_facts
+from pipelines.loader import verify
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_KEY = "hpo.key"  # tag that makes registration idempotent
+_EXAMPLE = "one of the year's best"
+_REFERENCE = re.compile(r"^(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?$")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model that is to become a version."""
+
+    key: str
+    """Identifies it for ever: registering the same key again finds the same version."""
+    run_id: str
+    directory: Path
+    """What `export_model` wrote, the model card included."""
+    description: str
+    tags: Mapping[str, str]
+
+
+def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVersion:
+    """The registered version of a candidate: found by its key, or uploaded and created."""
+    if found := _version_with_key(client, name, candidate.key):
+        return found
+    _ensure_name(client, name)
+    model_id = _uploaded(client, name, candidate)
+    version = client.create_model_version(
+        name,
+        source=f"models:/{model_id}",
+        run_id=candidate.run_id,
+        model_id=model_id,
+        description=candidate.description,
+        tags={_KEY: candidate.key, **candidate.tags},
+    )
+    return version
+
+
+def find_version(client: MlflowClient, reference: str) -> ModelVersion:
+    """The version that `NAME`, `NAME@alias` or `NAME/version` means; `NAME` alone is its champion.
+
+    Raises `ModelError` when there is none, naming what there is.
+    """
+    match = _REFERENCE.match(reference)
+    if match is None:
+        raise ModelError(f"{reference}: a model is NAME, NAME@alias or NAME/version, for instance sentiment@champion")
+    name = match["name"]
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        names = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
+        raise ModelError(f"there is no registered model {name!r}; there are: {names}") from error
+    try:
+        if match["version"]:
+            version = client.get_model_version(name, match["version"])
+        else:
+            version = client.get_model_version_by_alias(name, match["alias"] or CHAMPION)
+    except MlflowException as error:
+        raise ModelError(f"{reference}: no such version or alias; {_what_there_is(client, name)}") from error
+    if version.status != "READY":
+        raise ModelError(f"{reference}: version {version.version} is {version.status}, not READY")
+    return version
+
+
+def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The reigning champion, or None where there is none yet."""
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        return None
+
+
+def pull(client: MlflowClient, version: ModelVersion, directory: Path) -> Path:
+    """Download a version's Hugging Face directory and verify it; it appears at `directory` whole or not at all.
+
+    Raises `ModelError` when `directory` is not empty or what arrives is not what was registered.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ModelError(f"{directory}: exists and is not an empty directory; give a new one")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".pull-") as beside:
+        arrived = Path(_download(client, version, Path(beside)))
+        facts = verify(arrived)
+        if facts["files"]["model.safetensors"]["sha256"] != version.tags.get("hpo.weights"):
+            raise ModelError(f"{version.name}/{version.version}: the weights are not those that were registered")
+        if directory.exists():
+            directory.rmdir()
+        shutil.move(arrived, directory)
+    return directory
+
+
+def pulled(client: MlflowClient, version: ModelVersion, cache: Path) -> Path:
+    """`pull` into a cache, or what an earlier call left there (verified again)."""
+    directory = cache / f"{version.name}-{version.version}-{version.tags.get('hpo.weights', '')[:16]}"
+    if directory.is_dir():
+        try:
+            verify(directory)
+        except ModelError:
+            shutil.rmtree(directory)
+        else:
+            return directory
+    return pull(client, version, directory)
+
+
+def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:
+    import mlflow.artifacts
+
+    try:
+        uri = f"{client.get_model_version_download_uri(version.name, version.version).rstrip('/')}/artifacts/model"
+        return str(mlflow.artifacts.download_artifacts(uri, dst_path=str(target), tracking_uri=client.tracking_uri))
+    except (MlflowException, OSError) as error:
+        raise ModelError(f"{version.name}/{version.version}: cannot be downloaded: {_first_line(error)}") from error
+
+
+def _uploaded(client: MlflowClient, name: str, candidate: Candidate) -> str:
+    """The id of the candidate's logged model, uploaded and READY."""
+    run = client.get_run(candidate.run_id)
+    experiment = run.info.experiment_id
+    for found in client.search_logged_models([experiment], filter_string=f"tags.`{_KEY}` = '{candidate.key}'"):
+        if found.status == "READY":
+            return str(found.model_id)
+        client.delete_logged_model(found.model_id)  # an upload that a crash cut short
+    with tempfile.TemporaryDirectory() as staging:
+        path = _packed(candidate.directory, Path(staging) / "model")
+        model = client.create_logged_model(
+            experiment, name=name, source_run_id=candidate.run_id, tags={_KEY: candidate.key}
+        )
+        client.log_model_artifacts(model.model_id, str(path))
+        client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def _packed(directory: Path, target: Path) -> Path:
+    """An MLflow model (pyfunc, from code) around a Hugging Face directory."""
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    labels = read_facts(directory).labels
+    outputs = [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]
+    outputs += [ColSpec(DataType.double, f"p.{label}") for label in labels]
+    here = Path(__file__).parent
+    mlflow.pyfunc.save_model(
+        path=str(target),
+        python_model=str(here / "mlflow_model.py"),
+        code_paths=[str(here / "hpo_classifier.py")],
+        artifacts={"model": str(directory)},
+        signature=ModelSignature(inputs=Schema([ColSpec(DataType.string)]), outputs=Schema(outputs)),
+        input_example=pd.DataFrame({"text": [_EXAMPLE]}),
+        pip_requirements=requirements(),
+    )
+    return target
+
+
+def requirements() -> list[str]:
+    """What a place needs to serve the model, with the versions of this one."""
+    from importlib.metadata import version
+
+    names = ("mlflow", "torch", "transformers", "safetensors", "numpy", "pandas")
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+
+
+def _ensure_name(client: MlflowClient, name: str) -> None:
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name, description=f"Text classifier {name}, promoted by hpo.")
+
+
+def _version_with_key(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
+    found = [v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(_KEY) == key]
+    return found[0] if found else None
+
+
+def _what_there_is(client: MlflowClient, name: str) -> str:
+    aliases: dict[str, Any] = client.get_registered_model(name).aliases
+    versions = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+    return f"aliases: {', '.join(sorted(aliases)) or 'none'}; versions: {', '.join(map(str, versions)) or 'none'}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

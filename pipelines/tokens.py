@@ -1,0 +1,125 @@
+"""Text to tokens: once per (texts, tokenizer, options), kept as a memory-mapped Arrow file."""
+
+import fcntl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.config import TokensConfig
+from pipelines.errors import ModelError
+from pipelines.files import digest, new_directory, read_json, sha256, write_json
+
+Tokenizer = Any  # transformers.PreTrainedTokenizerBase; the library is imported late, it costs seconds
+
+_CHUNK = 2_000  # texts per call of the tokenizer: bounds the memory that Python lists take
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of many texts, end to end, without padding."""
+
+    ids: NDArray[np.int32]
+    """(tokens,) all token ids."""
+    offsets: NDArray[np.int64]
+    """(texts + 1,) text `i` is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(texts,) tokens of each text."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def row(self, index: int) -> "Encoded":
+        """One text alone."""
+        ids = self.ids[self.offsets[index] : self.offsets[index + 1]]
+        return Encoded(ids=ids, offsets=np.array([0, len(ids)], dtype=np.int64))
+
+    def padded(self, rows: NDArray[np.int64], pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Some texts as one rectangle, padded on the right: token ids and attention mask, (rows, longest)."""
+        lengths = self.lengths[rows]
+        ids = np.full((len(rows), int(lengths.max())), pad, dtype=np.int64)
+        mask = np.arange(ids.shape[1]) < lengths[:, None]
+        ids[mask] = np.concatenate([self.ids[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+        return ids, mask.astype(np.int64)
+
+
+def fingerprint(tokenizer: Tokenizer) -> str:
+    """Changes whenever the tokenizer would encode anything differently."""
+    return digest(tokenizer.backend_tokenizer.to_str())
+
+
+def encode(texts: Sequence[str], tokenizer: Tokenizer, config: TokensConfig) -> Encoded:
+    """Token ids of every text, special tokens included, at most `config.max_length` each.
+
+    Raises `ModelError` when the tokenizer knows almost none of the text (it came without its vocabulary).
+    """
+    tokenizer.truncation_side = "right" if config.truncation == "head" else "left"
+    rows: list[NDArray[np.int32]] = []
+    for start in range(0, len(texts), _CHUNK):
+        chunk = list(texts[start : start + _CHUNK])
+        encoding = tokenizer(chunk, truncation=True, max_length=config.max_length, return_attention_mask=False)
+        rows += [np.asarray(ids or [tokenizer.eos_token_id or 0], dtype=np.int32) for ids in encoding["input_ids"]]
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    encoded = Encoded(ids=np.concatenate(rows) if rows else np.empty(0, np.int32), offsets=offsets)
+    _refuse_unknown(encoded, tokenizer)
+    return encoded
+
+
+def cached(texts: Sequence[str], content: str, *, tokenizer: Tokenizer, config: TokensConfig, home: Path) -> Encoded:
+    """`encode`, or what an earlier call left under `home`; `content` is the digest of the texts.
+
+    Of several processes that come at once, one encodes and the others wait for it. A damaged file is noticed by its
+    hash and written anew.
+    """
+    key = digest(content, fingerprint(tokenizer), str(config.max_length), config.truncation)
+    directory = home / key[:32]
+    found = _read(directory)
+    if found is None:
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / f"{key[:32]}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _read(directory) is None:
+                _write(encode(texts, tokenizer, config), directory)
+        found = _read(directory)
+    if found is None:
+        raise ModelError(f"{directory}: the encoded texts cannot be read back; check the disk")
+    return found
+
+
+def _read(directory: Path) -> Encoded | None:
+    """The encoded texts in a directory, memory-mapped; None where they are absent or damaged."""
+    manifest = read_json(directory / "manifest.json")
+    file = directory / "tokens.arrow"
+    if manifest is None or not file.exists() or sha256(file) != manifest["sha256"]:
+        return None
+    column = pa.ipc.open_file(pa.memory_map(str(file))).read_all().column("ids").combine_chunks()
+    return Encoded(ids=column.values.to_numpy(), offsets=column.offsets.to_numpy())
+
+
+def _write(encoded: Encoded, directory: Path) -> None:
+    column = pa.LargeListArray.from_arrays(pa.array(encoded.offsets), pa.array(encoded.ids))
+    table = pa.table({"ids": column})
+    with new_directory(directory) as beside:
+        with pa.ipc.new_file(str(beside / "tokens.arrow"), table.schema) as writer:
+            writer.write_table(table)
+        write_json(beside / "manifest.json", {"sha256": sha256(beside / "tokens.arrow"), "texts": len(encoded)})
+
+
+def _refuse_unknown(encoded: Encoded, tokenizer: Tokenizer) -> None:
+    unknown = tokenizer.unk_token_id
+    if unknown is None or len(encoded.ids) == 0:
+        return
+    special = np.isin(encoded.ids, [token for token in tokenizer.all_special_ids if token != unknown])
+    words = encoded.ids[~special]
+    if len(words) and (share := float(np.mean(words == unknown))) > 0.5:
+        raise ModelError(
+            f"the tokenizer {tokenizer.name_or_path!r} knows almost nothing of this text ({share:.0%} of the tokens "
+            f"are {tokenizer.unk_token}): its vocabulary is missing, or the text is in another script"
+        )

@@ -1,0 +1,127 @@
+"""What a warm process keeps between segments: checkpoints in memory, encoded data, and the trial it last held."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pipelines import data as dataset_store
+from pipelines.checkpoint import restore_checkpoint
+from pipelines.config import RunConfig, SplitName
+from pipelines.data import Dataset
+from pipelines.errors import ModelError
+from pipelines.files import digest
+from pipelines.journal import Journal
+from pipelines.models import Pretrained, load_pretrained, longest_input, new_classifier
+from pipelines.segment import SegmentJob
+from pipelines.tokens import cached
+from pipelines.train import Material, Trainee, new_trainee
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass
+class Trial:
+    """A trial in memory, ready to train on."""
+
+    job: SegmentJob
+    dataset: Dataset
+    pretrained: Pretrained
+    trainee: Trainee
+    train: Material
+    select: Material
+    journal: Journal
+    fingerprint: str
+
+
+class Workbench:
+    """Caches of one process. Everything in it can be thrown away and built again from disk."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[Path, Dataset] = {}
+        self._pretrained: dict[str, Pretrained] = {}
+        self._trial: Trial | None = None
+
+    def dataset(self, directory: Path) -> Dataset:
+        """The data in a directory, opened once."""
+        return _kept(self._datasets, directory, lambda: dataset_store.open_dataset(directory))
+
+    def warm_up(self, dataset: Dataset, config: RunConfig, *, cache: Path) -> None:
+        """Load a model and the data encoded for it. Raises `ModelError` when `max_length` is beyond the model."""
+        pretrained = self._checkpoint(config, dataset)
+        limit = longest_input(pretrained.config)
+        if limit is not None and config.tokens.max_length > limit:
+            raise ModelError(
+                f"tokens.max_length: {config.tokens.max_length} is beyond the {limit} positions of model {pretrained.name!r}"
+            )
+        for split in ("train", "select"):
+            material(dataset, split, pretrained, config=config, cache=cache)
+
+    def trial(self, job: SegmentJob) -> Trial:
+        """The job's trial: the one held in memory, else from its newest checkpoint, else fresh."""
+        held = self._trial
+        if held is not None and held.job.trial == job.trial and held.fingerprint == fingerprint(job, held.dataset):
+            held.job = job
+            return held
+        self.put_down()
+        self._trial = self._pick_up(job)
+        return self._trial
+
+    def put_down(self) -> None:
+        """Forget the held trial and free its memory; what was not committed is lost."""
+        if self._trial is not None:
+            self._trial.journal.close()
+            self._trial.trainee.accelerator.free_memory()
+            self._trial = None
+
+    def _checkpoint(self, config: RunConfig, dataset: Dataset) -> Pretrained:
+        model = config.model.model_copy(update={"dropout": None})
+        key = digest(model.model_dump_json(), *dataset.labels)
+        return _kept(self._pretrained, key, lambda: load_pretrained(model, labels=dataset.labels))
+
+    def _pick_up(self, job: SegmentJob) -> Trial:
+        dataset = self.dataset(job.data)
+        pretrained = self._checkpoint(job.config, dataset)
+        train = material(dataset, "train", pretrained, config=job.config, cache=job.cache)
+        network = new_classifier(pretrained, dropout=job.config.model.dropout, seed=job.config.seed)
+        trainee = new_trainee(job.config, network, train.labels, classes=len(dataset.labels))
+        mark = fingerprint(job, dataset)
+        restore_checkpoint(trainee, job.directory / "checkpoints", fingerprint=mark)
+        return Trial(
+            job=job,
+            dataset=dataset,
+            pretrained=pretrained,
+            trainee=trainee,
+            train=train,
+            select=material(dataset, "select", pretrained, config=job.config, cache=job.cache),
+            journal=Journal(job.directory / "progress.jsonl"),
+            fingerprint=mark,
+        )
+
+
+def material(dataset: Dataset, split: SplitName, pretrained: Pretrained, *, config: RunConfig, cache: Path) -> Material:
+    """One split, encoded for this model (from the cache where it is there)."""
+    part = dataset.splits[split]
+    encoded = cached(
+        part.texts,
+        digest(dataset.digest, split),
+        tokenizer=pretrained.tokenizer,
+        config=config.tokens,
+        home=cache,
+    )
+    return Material(encoded, part.labels, pretrained.tokenizer.pad_token_id)
+
+
+def fingerprint(job: SegmentJob, dataset: Dataset) -> str:
+    """Equal for jobs that must give equal models: the same configuration on the same data."""
+    return digest(job.config.model_dump_json(), dataset.digest)
+
+
+def _kept(values: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
+    """The value under `key`, made when absent; only the two newest stay, so memory does not grow with the study."""
+    if key not in values:
+        while len(values) >= 2:
+            values.pop(next(iter(values)))
+        values[key] = make()
+    return values[key]
