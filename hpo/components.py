@@ -1,6 +1,7 @@
 """Optuna's samplers and pruners, by name with their own options."""
 
 import hashlib
+import importlib.util
 import inspect
 from typing import Any
 
@@ -46,8 +47,10 @@ def new_sampler(spec: StudySpec, *, trial: int) -> BaseSampler:
     uninterrupted one would have drawn, instead of its first proposals once more.
     Raises `ConfigError` for an unknown name or option.
     """
-    name = _canonical(spec.sampler.name)
+    name = canonical(spec.sampler.name)
     options = dict(spec.sampler.options)
+    if name == "cmaes" and importlib.util.find_spec("cmaes") is None:  # Optuna would notice in the middle of the study
+        raise ConfigError("sampler.name: cmaes needs a package that is not installed; pip install cmaes")
     if name == "grid":
         options["search_space"] = grid_of(spec)
     if name == "tpe" and any(dimension.per_model for dimension in spec.space.values()):
@@ -72,7 +75,7 @@ def new_pruner(component: Component) -> BasePruner:
 
 
 def _find(component: Component, kinds: dict[str, Any], *, section: str) -> Any:
-    if found := kinds.get(_canonical(component.name)):
+    if found := kinds.get(canonical(component.name)):
         return found
     names = ", ".join(sorted(kinds))
     raise ConfigError(
@@ -94,7 +97,8 @@ def _construct(kind: Any, options: dict[str, Any], *, section: str, name: str) -
         raise ConfigError(f"{section}.options: {name} refuses them: {error}") from error
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """The short name of a sampler or pruner: `brute_force` and `BruteForceSampler` are `bruteforce`."""
     return name.lower().replace("_", "").replace("-", "").removesuffix("sampler").removesuffix("pruner")
 
 

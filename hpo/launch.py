@@ -1,8 +1,9 @@
 """What `hpo run` does, from a checked spec to a registered winner."""
 
-import os
+import getpass
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -10,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from mlflow import MlflowClient
 
 from hpo.budget import Progress, spent
 from hpo.executors import Executor
 from hpo.executors.local import LocalExecutor
-from hpo.ledger import Ledger
+from hpo.ledger import Ledger, printable
 from hpo.listing import spec_of
-from hpo.machine import Share, share_of_machine
+from hpo.machine import share_of_machine
 from hpo.places import Places, exclusive, make_home
 from hpo.promotion import Decision, promote
 from hpo.report import draw_study, summary
 from hpo.space import MODEL, trial_config
 from hpo.spec import StudySpec
-from hpo.storage import best_trial, definition, open_study, refuse_changes
+from hpo.storage import best_trial, definition, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from pipelines.config import RunConfig, flatten
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
@@ -45,7 +47,7 @@ class Outcome:
     signal: int | None
     """The signal that ended it early."""
     overhead: float | None
-    """Share of the workers' time that went neither into training nor into evaluation; None where nothing ran."""
+    """Share of the wall time after start-up that was neither training nor evaluation; None where nothing ran."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,13 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
     make_home(places)
     with exclusive(places.study(spec.name)):
         ledger = Ledger(places.storage)
-        now = definition(spec, data_digest=dataset.digest)
-        refuse_changes(spec.name, ledger.open_study(spec.name, definition=now, spec=spec.model_dump_json()), now)
+        refuse_changes(spec.name, ledger.definition(spec.name), definition(spec, data_digest=dataset.digest))
         save_dataset(dataset, places.study(spec.name) / "data")
         share = share_of_machine(spec.workers, trials=spec.budget.trials)
+        display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
         logs = places.study(spec.name) / "logs"
         with closing(LocalExecutor(workers=share.workers, threads=share.threads, logs=logs)) as executor:
-            return _session(
-                spec, dataset, places=places, ledger=ledger, executor=executor, share=share, display=display
-            )
+            return _session(spec, dataset, places=places, ledger=ledger, executor=executor, display=display)
 
 
 def promote_study(name: str, *, places: Places) -> Decision:
@@ -99,23 +99,17 @@ def promote_study(name: str, *, places: Places) -> Decision:
 
 
 def _session(
-    spec: StudySpec,
-    dataset: Dataset,
-    *,
-    places: Places,
-    ledger: Ledger,
-    executor: Executor,
-    share: Share,
-    display: Display,
+    spec: StudySpec, dataset: Dataset, *, places: Places, ledger: Ledger, executor: Executor, display: Display
 ) -> Outcome:
-    """One session with the study open and this process its only controller."""
+    """One session with this process as the study's only controller."""
+    warm = None if _is_over(spec, ledger, places=places) else _begin_warm_up(spec, places=places, executor=executor)
+    client = connect(places.tracking)  # a new database is set up while the workers load
+    choice = warm() if warm else None  # a model that cannot be used is refused here, before the study exists
+    start = time.monotonic()
     study = open_study(spec, places=places)
-    warm = None if _is_over(spec, study, ledger) else _begin_warm_up(spec, places=places, executor=executor)
-    tracker = _open_tracker(spec, dataset, places=places)
+    ledger.open_study(spec.name, definition(spec, data_digest=dataset.digest), spec=spec.model_dump_json())
+    tracker = _open_tracker(client, spec, dataset, places=places)
     mirror = MirrorThread(tracker.sync_trial)
-    if warm is not None:
-        display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
-        _choose_precision(study, warm(), display=display)
     controller = Controller(
         spec=spec,
         study=study,
@@ -124,35 +118,28 @@ def _session(
         executor=executor,
         mirror=mirror,
         rows=len(dataset.splits["train"]),
-        precision=study.user_attrs.get("precision", "fp32"),
+        precision=_fixed_precision(study, choice, display=display),
         show=display.show,
     )
     with _stopping_on_signals(controller):
         reason = controller.run()
     display.say(f"study {spec.name}: {reason}")
-    if not mirror.close(patience=_PATIENCE_SECONDS):
-        raise StorageError(
-            f"tracking {places.tracking}: {mirror.error or 'not answering'}; nothing is lost: run the same command again "
-            "when it answers, and it will be brought up to date"
-        )
+    _drain(mirror, places=places)
+    scorer = _WorkerScorer(executor)
     decision = None
     if not controller.stopped_on_request and spec.register_as and best_trial(study):
         decision = promote(
-            spec,
-            study,
-            dataset=dataset,
-            places=places,
-            ledger=ledger,
-            client=tracker.client,
-            score_on_test=lambda job: _on_worker(executor, job),
+            spec, study, dataset=dataset, places=places, ledger=ledger, client=client, score_on_test=scorer
         )
     _close_tracker(tracker, spec, study, places=places, interrupted=controller.stopped_on_request, decision=decision)
+    wall = time.monotonic() - start
+    useful = controller.useful / executor.slots + scorer.seconds
     return Outcome(
         reason=reason,
         best=best_trial(study),
         decision=decision,
         signal=controller.signal,
-        overhead=controller.overhead,
+        overhead=max(0.0, wall - useful - controller.idle / executor.slots) / wall if controller.useful else None,
     )
 
 
@@ -165,7 +152,12 @@ def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Ca
         executor.submit("pipelines.run:warm_up", first_model if index else everything, key=f"warm-up-{index}")
         for index in range(executor.slots)
     ]
-    return lambda: [future.result() for future in futures][0]
+
+    def all_ready() -> Choice:
+        choices: list[Choice] = [future.result() for future in futures]
+        return choices[0]
+
+    return all_ready
 
 
 def _longest(config: RunConfig, spec: StudySpec) -> RunConfig:
@@ -177,22 +169,37 @@ def _longest(config: RunConfig, spec: StudySpec) -> RunConfig:
     return config.model_copy(update={"tokens": config.tokens.model_copy(update={"max_length": longest})})
 
 
-def _is_over(spec: StudySpec, study: optuna.Study, ledger: Ledger) -> bool:
-    finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-    return spent(spec.budget, Progress(finished, minutes=ledger.add_seconds(spec.name, 0.0) / 60)) is not None
+def _is_over(spec: StudySpec, ledger: Ledger, *, places: Places) -> bool:
+    """Whether the budget is spent already, so that no worker needs to start."""
+    row = ledger.study(spec.name)
+    if row is None:
+        return False
+    finished = sum(trial.state.is_finished() for trial in load_study(spec.name, places=places).get_trials(False))
+    return spent(spec.budget, Progress(finished, minutes=row.seconds / 60)) is not None
 
 
-def _choose_precision(study: optuna.Study, choice: Choice, *, display: Display) -> None:
-    """Fix the precision for the whole study when it first runs: its trials must be comparable."""
-    if "precision" not in study.user_attrs:
+def _fixed_precision(study: optuna.Study, choice: Choice | None, *, display: Display) -> str:
+    """The precision of the whole study, fixed when it first runs: its trials must be comparable."""
+    if choice is not None and "precision" not in study.user_attrs:
         study.set_user_attr("precision", choice.value)
-    chosen = study.user_attrs["precision"]
-    display.say(f"precision {chosen}: {choice.reason if chosen == choice.value else 'as when the study began'}")
+    chosen = str(study.user_attrs.get("precision", "fp32"))
+    if choice is not None:
+        display.say(f"precision {chosen}: {choice.reason if chosen == choice.value else 'as when the study began'}")
+    return chosen
 
 
-def _open_tracker(spec: StudySpec, dataset: Dataset, *, places: Places) -> Tracker:
-    """Connect to MLflow and open the study's runs. Raises `StorageError` when it does not answer."""
-    tracker = Tracker(places.tracking, artifacts=places.artifacts)
+def _drain(mirror: MirrorThread, *, places: Places) -> None:
+    """Wait until the tracker has everything. Raises `StorageError` when it does not answer."""
+    if not mirror.close(patience=_PATIENCE_SECONDS):
+        raise StorageError(
+            f"tracking {printable(places.tracking)}: {mirror.error or 'not answering'}; nothing is lost: run the same "
+            "command again when it answers, and it will be brought up to date"
+        )
+
+
+def _open_tracker(client: MlflowClient, spec: StudySpec, dataset: Dataset, *, places: Places) -> Tracker:
+    """Open the study's runs in MLflow. Raises `StorageError` when it does not answer."""
+    tracker = Tracker(client, artifacts=places.artifacts)
     params = flatten(spec.model_dump(exclude={"description", "name"}))
     with tracking_errors(places.tracking):
         tracker.open_study(spec.name, description=_description(spec, dataset), params=params, tags=_provenance())
@@ -209,7 +216,8 @@ def _description(spec: StudySpec, dataset: Dataset) -> str:
         f"{spec.description or f'Study {spec.name}'}\n\n"
         f"**Data** {dataset.name} ({', '.join(dataset.labels)}); rows: {rows}\n\n"
         f"**Models** {', '.join(spec.models)}\n\n**Objective** {wanted} on the select split\n\n"
-        f"**Searched** by {spec.sampler.name}, pruned by {spec.pruner.name}, {spec.budget.trials} trials:\n\n{searched}\n"
+        f"**Searched** by {spec.sampler.name}, pruned by {spec.pruner.name}, {spec.budget.trials} trials:\n\n"
+        f"{searched}\n"
     )
 
 
@@ -223,7 +231,7 @@ def _provenance() -> dict[str, str]:
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     if found.returncode == 0:
         tags["mlflow.source.git.commit"] = found.stdout.strip()
-    return tags | {"mlflow.source.name": "hpo run", "mlflow.user": os.environ.get("USER", "unknown")}
+    return tags | {"mlflow.source.name": "hpo run", "mlflow.user": getpass.getuser()}
 
 
 def _close_tracker(
@@ -247,9 +255,19 @@ def _close_tracker(
         tracker.close_study(status="SCHEDULED" if interrupted else "FINISHED", metrics=metrics, tags=tags)
 
 
-def _on_worker(executor: Executor, job: TestJob) -> dict[str, dict[str, float]]:
-    scores: dict[str, dict[str, float]] = executor.submit("pipelines.locked:score_on_test", job, key="test").result()
-    return scores
+class _WorkerScorer:
+    """Scores on the locked split on a warm worker, and counts the time: it is evaluation, not overhead."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.seconds = 0.0
+
+    def __call__(self, job: TestJob) -> dict[str, dict[str, float]]:
+        start = time.monotonic()
+        scores: dict[str, dict[str, float]]
+        scores = self._executor.submit("pipelines.locked:score_on_test", job, key="test").result()
+        self.seconds += time.monotonic() - start
+        return scores
 
 
 @contextmanager

@@ -1,15 +1,19 @@
 """Our own few tables, beside Optuna's in the same database: what a study is, and what it spent."""
 
 import json
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from pipelines.errors import StorageError
+
+Made = TypeVar("Made")
 
 
 class _Table(DeclarativeBase):
@@ -67,22 +71,24 @@ class Ledger:
     """Reads and writes the tables; every method is one transaction."""
 
     def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url, **engine_options(url))
         with storage_errors(url):
-            _Table.metadata.create_all(self._engine)
+            self._engine = sa.create_engine(url, **engine_options(url))
+            created(lambda: _Table.metadata.create_all(self._engine))
 
-    def open_study(self, name: str, *, definition: dict[str, Any], spec: str) -> dict[str, Any]:
-        """Register a study, or its new launch; returns the definition it was created with."""
+    def definition(self, name: str) -> dict[str, Any] | None:
+        """What may not change in a study; None where there is no such study yet."""
+        row = self.study(name)
+        return json.loads(row.definition) if row else None
+
+    def open_study(self, name: str, definition: dict[str, Any], *, spec: str) -> None:
+        """Register a study, or its new launch."""
         with Session(self._engine) as session, session.begin():
             row = session.get(StudyRow, name)
             if row is None:
                 now = datetime.now(UTC).isoformat(timespec="seconds")
-                row = StudyRow(name=name, created=now, definition=json.dumps(definition), spec=spec, seconds=0.0)
-                session.add(row)
-            first: dict[str, Any] = json.loads(row.definition)
-            if first == definition:
+                session.add(StudyRow(name=name, created=now, definition=json.dumps(definition), spec=spec, seconds=0.0))
+            else:
                 row.spec = spec
-            return first
 
     def study(self, name: str) -> StudyRow | None:
         """A study's row, or None."""
@@ -97,9 +103,9 @@ class Ledger:
     def add_seconds(self, name: str, seconds: float) -> float:
         """Count wall time; returns the study's new total in seconds."""
         with Session(self._engine) as session, session.begin():
-            row = session.get_one(StudyRow, name, with_for_update=True)
-            row.seconds += seconds
-            return row.seconds
+            mine = StudyRow.name == name
+            session.execute(sa.update(StudyRow).where(mine).values(seconds=StudyRow.seconds + seconds))
+            return session.scalars(sa.select(StudyRow.seconds).where(mine)).one()
 
     def add_segment(self, **values: Any) -> None:
         """Record one segment; keys are the columns of `SegmentRow`, `seconds` as a dictionary."""
@@ -135,12 +141,26 @@ def engine_options(url: str) -> dict[str, Any]:
     return {"pool_pre_ping": True}
 
 
+def created(make: Callable[[], Made]) -> Made:
+    """What `make` opens. Processes that create the same tables at the same moment trip over one another: try again."""
+    for pause in (0.1, 0.3, 1.0, 3.0):
+        try:
+            return make()
+        except (sa.exc.OperationalError, sa.exc.IntegrityError, sa.exc.ProgrammingError) as error:
+            if "already exists" not in str(error.orig) and not isinstance(error, sa.exc.IntegrityError):
+                raise
+            time.sleep(pause)
+    return make()
+
+
 def printable(url: str) -> str:
-    """A database URL with its password hidden."""
+    """A database URL with its password hidden, also one that holds `/` or `@` or stands in the query."""
     try:
-        return sa.make_url(url).render_as_string(hide_password=True)
+        sa.make_url(url)
     except sa.exc.ArgumentError:
         return "(not a database URL)"
+    hidden = re.sub(r"(://[^:/@]*:).*@", r"\1***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
 
 @contextmanager
@@ -150,6 +170,6 @@ def storage_errors(url: str) -> Iterator[None]:
         yield
     except sa.exc.ArgumentError as error:
         raise StorageError("the storage is not a database URL; for instance sqlite:///mlruns/studies.db") from error
-    except (sa.exc.DBAPIError, ImportError) as error:
+    except (sa.exc.DBAPIError, ImportError, RuntimeError) as error:  # RuntimeError: tables of another Optuna
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StorageError(f"storage {printable(url)}: {cause}") from error

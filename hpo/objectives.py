@@ -1,5 +1,6 @@
 """What a study optimizes: scores by name, each with its direction."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -27,6 +28,12 @@ def directions(spec: StudySpec) -> list[Direction]:
     return [direction(objective) for objective in spec.objective]
 
 
+def missing_objectives(spec: StudySpec, scores: Mapping[str, float]) -> str:
+    """The objectives without a finite score: undefined on these rows, as AUROC is for a single class."""
+    metrics = [objective.metric for objective in spec.objective]
+    return ", ".join(metric for metric in metrics if not math.isfinite(scores.get(metric, math.nan)))
+
+
 def values_of(spec: StudySpec, scores: Mapping[str, float]) -> list[float]:
-    """The objectives' values, in order. Raises `KeyError` for a score that was not measured."""
+    """The objectives' values, in order; all of them must be there."""
     return [scores[objective.metric] for objective in spec.objective]

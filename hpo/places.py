@@ -50,8 +50,8 @@ def find_places(*, tracking: str | None = None, storage: str | None = None) -> P
     storage = storage or os.environ.get("HPO_STORAGE") or f"sqlite:///{home / 'studies.db'}"
     if "://" not in tracking or tracking.startswith("file:"):
         raise StorageError(
-            f"tracking {tracking}: MLflow no longer writes to plain files; use sqlite:///PATH, postgresql://... or the "
-            "http:// address of a tracking server"
+            f"tracking {'***' if '@' in tracking else tracking}: MLflow no longer writes to plain files; use "
+            "sqlite:///PATH, postgresql://... or the http:// address of a tracking server"
         )
     if tracking == storage:
         raise StorageError("tracking and storage must be two databases: MLflow and Optuna share a table name")

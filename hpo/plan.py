@@ -28,7 +28,7 @@ def make_plan(spec: StudySpec) -> dict[str, Any]:
         "sampler": f"{spec.sampler.name} {spec.sampler.options or ''}".strip(),
         "pruner": f"{spec.pruner.name} {spec.pruner.options or ''}".strip(),
         "one trial": f"{spec.run.train.epochs:g} epochs = {steps:,} steps at batch size {spec.run.train.batch_size}, "
-        f"scored {len(evaluation_steps(rows, spec.run.train))} times",
+        f"scored {len(set(evaluation_steps(rows, spec.run.train)))} times",
         "workers": f"{share.workers} x {share.threads} threads ({share.reason})",
         "registers": f"{spec.register_as}@champion" if spec.register_as else "nothing (set register_as)",
     }

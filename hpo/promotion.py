@@ -21,6 +21,7 @@ from pipelines.config import RunConfig
 from pipelines.data import ATTRIBUTION, Dataset
 from pipelines.errors import ModelError
 from pipelines.export import read_facts, seal
+from pipelines.families import license_of
 from pipelines.files import read_json, sha256, write_text
 from pipelines.segment import TestJob
 
@@ -45,6 +46,14 @@ class Decision:
     champion_version: str | None
     scores: dict[str, float]
     """All of the candidate's scores on the locked test split."""
+
+    def in_words(self) -> list[str]:
+        """The decision for a person: who became what and why, then the figures."""
+        versus = f"; champion version {self.champion_version}: {self.champion:.4f}" if self.champion is not None else ""
+        return [
+            f"{self.model} version {self.version} is {self.alias}: {self.reason}",
+            f"locked test {self.metric} {self.candidate:.4f}{versus}",
+        ]
 
 
 def promote(
@@ -177,7 +186,7 @@ def _write_card(
         CardFacts(
             name=name,
             base_model=config.model.name,
-            base_license=None,
+            base_license=license_of(config.model.name),
             task="text-classification",
             labels=dataset.labels,
             dataset=dataset.name,

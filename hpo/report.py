@@ -87,24 +87,41 @@ def _slices(spec: StudySpec, trials: list[FrozenTrial], path: Path) -> Path:
     rows = -(-len(addresses) // columns)
     figure, grid = _figure(width=3.4 * columns + 0.6, height=2.9 * rows + 0.4, rows=rows, columns=columns)
     for address, axes in zip(addresses, grid.flat, strict=False):
-        for state, colour in ((TrialState.PRUNED, _GREY), (TrialState.COMPLETE, _BLUE)):
-            points = [(_param(t.params, address), _last_value(t)) for t in trials if t.state == state]
-            points = [(value, score) for value, score in points if value is not None]
-            if points:
-                axes.scatter(*zip(*points, strict=True), color=colour, zorder=3)
-        if spec.space[address].log:
-            axes.set_xscale("log")
-        axes.set(xlabel=address)
+        _slice(spec, address, trials, axes)
     for axes in grid.flat[len(addresses) :]:
         axes.set_visible(False)
     figure.suptitle(f"{spec.objective[0].metric} against each setting; grey: pruned")
     return _saved(figure, path)
 
 
+def _slice(spec: StudySpec, address: str, trials: list[FrozenTrial], axes: Any) -> None:
+    """Scores against one setting; choices stand side by side, whatever their values."""
+    choices = [str(choice) for choice in spec.space[address].choices or []]
+    for state, colour in ((TrialState.PRUNED, _GREY), (TrialState.COMPLETE, _BLUE)):
+        points = [(_param(t.params, address), _last_value(t)) for t in trials if t.state == state]
+        points = [(choices.index(str(at)) if choices else at, score) for at, score in points if at is not None]
+        if points:
+            axes.scatter(*zip(*points, strict=True), color=colour, zorder=3)
+    if choices:
+        axes.set_xticks(range(len(choices)), choices)
+        axes.set_xlim(-0.5, len(choices) - 0.5)
+    elif spec.space[address].log:
+        _logarithmic(axes)
+    axes.set(xlabel=address)
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic axis with few, plain ticks: 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _param(params: Mapping[str, Any], address: str) -> Any:
-    found = [value for name, value in params.items() if address_of(name) == address]
-    value = found[0] if found else None
-    return str(value) if isinstance(value, (bool, str)) else value
+    return next((value for name, value in params.items() if address_of(name) == address), None)
 
 
 def _last_value(trial: FrozenTrial) -> float | None:

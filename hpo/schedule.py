@@ -9,7 +9,7 @@ from typing import Protocol
 
 import optuna
 
-from pipelines.batches import evaluation_steps, steps_per_epoch
+from pipelines.batches import evaluation_steps
 from pipelines.config import RunConfig
 
 
@@ -29,7 +29,7 @@ class Stage:
     until: int
     """Optimizer step at which the segment ends."""
     examples: int
-    """The same in training examples, rounded so that trials of different batch size report at equal stages."""
+    """The same in training examples: an equal share of the run, so that trials of any batch size are compared at it."""
 
 
 class Schedule(Protocol):
@@ -51,17 +51,14 @@ class Straight:
         self._prunes = prunes
 
     def stages(self, config: RunConfig, *, rows: int) -> list[Stage]:
-        """One segment per evaluation."""
-        steps = evaluation_steps(rows, config.train)
+        """One segment per evaluation; where a short run has fewer steps than evaluations, the later one counts."""
         whole = round(config.train.epochs * rows)
-        return [Stage(until=step, examples=round(whole * step / steps[-1])) for step in steps]
+        stages = {
+            step: Stage(until=step, examples=round(whole * part / config.train.evaluations))
+            for part, step in enumerate(evaluation_steps(rows, config.train), start=1)
+        }
+        return list(stages.values())
 
     def decide(self, trial: optuna.Trial) -> Decision:
         """Stop where the pruner says so."""
         return Decision.STOP if self._prunes and trial.should_prune() else Decision.CONTINUE
-
-
-def examples_seen(step: int, *, rows: int, batch_size: int) -> int:
-    """Training examples of so many optimizer steps; the last batch of each epoch may be smaller."""
-    epochs, rest = divmod(step, steps_per_epoch(rows, batch_size))
-    return epochs * rows + rest * batch_size

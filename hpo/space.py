@@ -109,7 +109,13 @@ def space_problems(spec: StudySpec) -> list[tuple[str, str]]:
             problems.append((where, _not_searchable(address)))
             continue
         problems += _refused_values(where, address, dimension)
+        if address == MODEL and dimension.per_model:
+            problems.append((f"{where}.per_model", "the choice of the model cannot depend on the model"))
         for model, own in dimension.per_model.items():
+            if own.per_model:
+                problems.append(
+                    (f"{where}.per_model.{model}.per_model", "a range of one model cannot be divided again")
+                )
             if model not in spec.models:
                 problems.append(
                     (f"{where}.per_model.{model}", f"no model of this study{did_you_mean(model, spec.models)}")
@@ -130,6 +136,8 @@ def _refused_values(where: str, address: str, dimension: Dimension) -> list[tupl
     """Ask the setting's own field about the ends of the range, or about each choice."""
     values = dimension.choices if dimension.choices is not None else [dimension.low, dimension.high]
     problems = []
+    if address in _INTEGERS and dimension.step is not None and not dimension.step.is_integer():
+        problems.append((where, f"step {dimension.step:g}: this setting is a whole number, so is its step"))
     for value in values:
         whole = address in _INTEGERS and isinstance(value, float) and value.is_integer() and dimension.choices is None
         try:
@@ -141,13 +149,21 @@ def _refused_values(where: str, address: str, dimension: Dimension) -> list[tupl
 
 def _inside(value: Any, allowed: BaseDistribution) -> Any:
     if isinstance(allowed, CategoricalDistribution):
-        return value if value in allowed.choices else allowed.choices[0]
+        return _nearest(value, list(allowed.choices))
     if isinstance(allowed, (IntDistribution, FloatDistribution)):
         if value is None:
             return allowed.low
         nearest = min(max(value, allowed.low), allowed.high)
         return allowed.low + round((nearest - allowed.low) / allowed.step) * allowed.step if allowed.step else nearest
     return value
+
+
+def _nearest(value: Any, choices: list[Any]) -> Any:
+    """The value itself where it is a choice, else the nearest number, else the first choice."""
+    numbers = [choice for choice in choices if isinstance(choice, (int, float)) and not isinstance(choice, bool)]
+    if value in choices or not numbers or not isinstance(value, (int, float)):
+        return value if value in choices else choices[0]
+    return min(numbers, key=lambda choice: abs(choice - value))
 
 
 def _all_values(address: str, dimension: Dimension) -> list[Any]:

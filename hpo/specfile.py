@@ -1,37 +1,30 @@
 """From a YAML file and `path=value` overrides to a checked StudySpec; every fault is reported at once."""
 
 import copy
+import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import optuna
 from pydantic import ValidationError
 
 from hpo.components import new_pruner, new_sampler
-from hpo.space import SETTINGS, default_trials, space_problems
+from hpo.objectives import names
+from hpo.space import SETTINGS, default_trials, space_problems, suggest
 from hpo.spec import StudySpec
 from hpo.suggest import did_you_mean
 from hpo.yamlfile import load_yaml, parse_yaml
 from pipelines.config import flatten
 from pipelines.errors import ConfigError, UserError
 
+Loc = tuple[str | int, ...]
+"""Where pydantic found something: the keys on the way to it."""
 Problem = tuple[str, str]
 """The address of a faulty key, and what is wrong with it."""
 
 RUN_SECTIONS = ("data", "tokens", "model", "train")
-OBJECTIVES = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "mcc",
-    "log_loss",
-    "brier",
-    "auroc",
-    "average_precision",
-    "ece",
-)
-COSTS = ("latency_ms", "parameters")
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -102,15 +95,18 @@ def _keys(address: str) -> list[str]:
 
 def _checked(tree: dict[str, Any], problems: list[Problem]) -> StudySpec | None:
     """Validate shape and meaning. A faulty key is noted and left out, so that the rest can be checked as well."""
-    remaining = copy.deepcopy(tree)
+    remaining, left_out = copy.deepcopy(tree), set[Loc]()
     for _ in range(20):  # each round leaves out at least one key
         try:
             spec = StudySpec.model_validate({"name": "unnamed"} | remaining)
         except ValidationError as error:
-            found = [(entry["loc"], entry) for entry in error.errors()]
-            problems += [(_address(loc), _in_words(entry, tree)) for loc, entry in found]
-            if not all([_leave_out(remaining, loc) for loc, _ in found]):
-                return None
+            found = {_without_branch(entry): entry for entry in error.errors()}
+            problems += [
+                (_address(loc), _in_words(entry)) for loc, entry in found.items() if not _follows(loc, left_out)
+            ]
+            for loc in found:
+                _leave_out(remaining, loc)
+            left_out |= set(found)
         else:
             problems += _meaning(spec)
             return spec
@@ -120,7 +116,7 @@ def _checked(tree: dict[str, Any], problems: list[Problem]) -> StudySpec | None:
 def _meaning(spec: StudySpec) -> list[Problem]:
     """Faults that a single field cannot see."""
     problems = space_problems(spec)
-    known = (*OBJECTIVES, *COSTS)
+    known = names()
     for index, objective in enumerate(spec.objective):
         if objective.metric not in known:
             hint = did_you_mean(objective.metric, known)
@@ -132,7 +128,7 @@ def _meaning(spec: StudySpec) -> list[Problem]:
             address, _, message = str(error).partition(": ")
             problems.append((address, message))
     if not problems:
-        problems += _defaults_fit(spec)
+        problems += _defaults_fit(spec) or _rehearsed(spec)
     return problems + _missing_files(spec)
 
 
@@ -141,6 +137,29 @@ def _defaults_fit(spec: StudySpec) -> list[Problem]:
         default_trials(spec)
     except ValidationError as error:
         return [("run", f"{entry['msg']}") for entry in error.errors()]
+    return []
+
+
+def _rehearsed(spec: StudySpec) -> list[Problem]:
+    """Optuna looks at some options only when it uses them: let it propose, report and prune in memory."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            study = optuna.create_study(
+                directions=["maximize"] * len(spec.objective),
+                sampler=new_sampler(spec, trial=0),
+                pruner=new_pruner(spec.pruner),
+            )
+            for _ in range(3):
+                trial = study.ask()
+                suggest(trial, spec)
+                if len(spec.objective) == 1:
+                    trial.report(0.5, 1)
+                    trial.should_prune()
+                study.tell(trial, [0.5] * len(spec.objective))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        return [("sampler, pruner", f"Optuna refuses their options: {error}")]
     return []
 
 
@@ -162,7 +181,18 @@ def _looks_like_path(value: str) -> bool:
     return value.startswith((".", "/", "~")) or Path(value).suffix in {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
 
 
-def _address(loc: tuple[str | int, ...]) -> str:
+def _without_branch(entry: Any) -> Loc:
+    """Where a fault is, without the branch of a union that pydantic tried: `choices[0]`, not `choices[0].str`."""
+    loc: Loc = entry["loc"]
+    return loc[:-1] if loc[-1] in {"str", "int", "float", "bool"} and isinstance(loc[-2], int) else loc
+
+
+def _follows(loc: Loc, left_out: set[Loc]) -> bool:
+    """Whether a fault is there only because a faulty key was left out: the key is missing, or its section is torn."""
+    return any(loc in {other, other[:-1]} for other in left_out)
+
+
+def _address(loc: Loc) -> str:
     """A pydantic location in our words: `objective[0].metric`."""
     text = ""
     for part in loc:
@@ -170,15 +200,20 @@ def _address(loc: tuple[str | int, ...]) -> str:
     return text.removeprefix(".") or "study"
 
 
-def _in_words(entry: Any, tree: dict[str, Any]) -> str:
+def _in_words(entry: Any) -> str:
     """A pydantic error as one clear phrase, with a suggestion for an unknown key."""
     given = entry["input"]
     if entry["type"] == "extra_forbidden":
         return f"no such key{_near_key(entry['loc'])}"
     if entry["type"] == "string_pattern_mismatch":
         return f"{given!r}: a name has letters, digits, '.', '_' and '-', 80 at most, the first a letter or digit"
+    if entry["type"] in {"model_type", "dict_type"}:
+        return f"should hold keys and values, not {_shown(given)}"
+    if _without_branch(entry) != entry["loc"]:
+        return f"should be a word, a number, true, false or null, not {_shown(given)}"
     message = entry["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    shown = "" if isinstance(given, dict) or entry["type"] == "value_error" else f", not {_shown(given)}"
+    plain = isinstance(given, dict) or entry["type"] in {"value_error", "too_short", "too_long"}
+    shown = "" if plain else f", not {_shown(given)}"
     return f"{message}{shown}"
 
 
@@ -187,7 +222,7 @@ def _shown(value: Any) -> str:
     return f"{kind}{value!r}"[:80]
 
 
-def _near_key(loc: tuple[str | int, ...]) -> str:
+def _near_key(loc: Loc) -> str:
     """A key of the same place that is spelt nearly so, else one from elsewhere, by its whole address."""
     here = did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
     anywhere = {address.rpartition(".")[2]: address for address in flatten(StudySpec(name="x").model_dump())}
@@ -196,7 +231,7 @@ def _near_key(loc: tuple[str | int, ...]) -> str:
     return here or (f"; did you mean {anywhere[leaf]}?" if hint else "")
 
 
-def _known_keys(loc: tuple[str | int, ...]) -> list[str]:
+def _known_keys(loc: Loc) -> list[str]:
     """The keys that exist at a place in the tree."""
     known = flatten(StudySpec(name="x").model_dump())
     prefix = "".join(f"{part}." for part in loc if isinstance(part, str))
@@ -205,8 +240,8 @@ def _known_keys(loc: tuple[str | int, ...]) -> list[str]:
     return sorted({address.removeprefix(prefix).partition(".")[0] for address in known if address.startswith(prefix)})
 
 
-def _leave_out(tree: dict[str, Any], loc: tuple[str | int, ...]) -> bool:
-    """Remove the faulty key, or the deepest thing around it that exists; False where nothing is left to remove."""
+def _leave_out(tree: dict[str, Any], loc: Loc) -> None:
+    """Remove the faulty key, or the deepest thing around it that exists."""
     node: Any = tree
     path: list[tuple[Any, str | int]] = []
     for part in loc:
@@ -216,8 +251,6 @@ def _leave_out(tree: dict[str, Any], loc: tuple[str | int, ...]) -> bool:
             break  # pydantic's locations also name branches of unions, which are no keys
         path.append((node, part))
         node = inner
-    if not path:
-        return False
-    owner, key = path[-1]
-    del owner[key]
-    return True
+    if path:
+        owner, key = path[-1]
+        del owner[key]

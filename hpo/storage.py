@@ -5,8 +5,8 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from hpo.components import new_pruner, new_sampler
-from hpo.ledger import engine_options, storage_errors
+from hpo.components import canonical, new_pruner, new_sampler
+from hpo.ledger import created, engine_options, storage_errors
 from hpo.objectives import directions
 from hpo.places import Places
 from hpo.space import default_trials
@@ -19,7 +19,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     """Connect to Optuna's tables, which are created when absent. Raises `StorageError` when the database refuses."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with storage_errors(url):
-        return optuna.storages.RDBStorage(url, engine_kwargs=engine_options(url))
+        return created(lambda: optuna.storages.RDBStorage(url, engine_kwargs=engine_options(url)))
 
 
 def open_study(spec: StudySpec, *, places: Places) -> optuna.Study:
@@ -33,11 +33,16 @@ def open_study(spec: StudySpec, *, places: Places) -> optuna.Study:
         pruner=new_pruner(spec.pruner),
         load_if_exists=True,
     )
-    enumerates = spec.sampler.name.replace("_", "") in {"grid", "bruteforce"}
+    enumerates = canonical(spec.sampler.name) in {"grid", "bruteforce"}
     if spec.start_with_defaults and spec.space and not enumerates:
         for parameters in default_trials(spec)[: spec.budget.trials]:
             study.enqueue_trial(parameters, skip_if_exists=True)
     return study
+
+
+def load_study(name: str, *, places: Places) -> optuna.Study:
+    """A study that exists. Raises `KeyError` for one that does not."""
+    return optuna.load_study(study_name=name, storage=open_storage(places.storage))
 
 
 def definition(spec: StudySpec, *, data_digest: str) -> dict[str, Any]:
@@ -46,8 +51,10 @@ def definition(spec: StudySpec, *, data_digest: str) -> dict[str, Any]:
     return flatten(fixed | {"data_digest": data_digest})
 
 
-def refuse_changes(name: str, first: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise `ConfigError` with every difference between a study's first definition and today's."""
+def refuse_changes(name: str, first: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    """Raise `ConfigError` with every difference between a study's first definition (None: a new study) and today's."""
+    if first is None:
+        return
     changed = [key for key in sorted(first.keys() | now.keys()) if first.get(key) != now.get(key)]
     if changed:
         lines = "\n".join(f"  {key}: was {first.get(key)!r}, is {now.get(key)!r}" for key in changed)

@@ -5,21 +5,21 @@ It is the only one that writes to Optuna's storage and the ledger; workers write
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import BaseTrial, TrialState
 from pydantic import ValidationError
 
 from hpo.budget import Progress, spent
 from hpo.components import new_sampler
 from hpo.executors import Executor, TaskFailedError, WorkerLostError
 from hpo.ledger import Ledger
-from hpo.objectives import values_of
+from hpo.objectives import missing_objectives, values_of
 from hpo.places import Places
 from hpo.records import write_record
 from hpo.schedule import Decision, Schedule, Stage, Straight
@@ -71,7 +71,7 @@ class Controller:
     """Training rows of the data."""
     precision: str
     task: str = "pipelines.run:train_segment"
-    show: Callable[["Controller"], None] = lambda controller: None
+    show: Callable[["Controller"], None] = lambda _: None
     """Called several times a second to draw the state."""
     running: dict[Future[Any], Running] = field(default_factory=dict)
     seconds: float = 0.0
@@ -80,18 +80,21 @@ class Controller:
     """Failed trials in a row."""
     signal: int | None = None
     """The signal that asked for a stop."""
+    useful: float = 0.0
+    """Seconds of training and evaluation in this session, summed over the workers."""
+    idle: float = 0.0
+    """Seconds that workers had nothing to do because no trial was left to begin, summed over the workers."""
 
     def __post_init__(self) -> None:
         self.schedule: Schedule = Straight(prunes=len(self.spec.objective) == 1)
         self.pending = self._unfinished()
         self._counted = time.monotonic()
         self._stopping = False
-        self._freed: list[float] = []
-        self._busy, self._useful = 0.0, 0.0
         self.seconds = self.ledger.add_seconds(self.spec.name, 0.0)
 
     def run(self) -> str:
         """Work until the budget is spent or a stop is requested; returns the reason."""
+        self._catch_up()
         while True:
             self._count_time()
             reason = "stopped on request" if self.stopped_on_request else spent(self.spec.budget, self._progress())
@@ -110,11 +113,6 @@ class Controller:
         return self.signal is not None
 
     @property
-    def overhead(self) -> float | None:
-        """Share of the workers' time that was neither training nor evaluation, in this session."""
-        return 1 - self._useful / self._busy if self._busy else None
-
-    @property
     def finished(self) -> list[optuna.trial.FrozenTrial]:
         """Trials that will not train again."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
@@ -123,6 +121,14 @@ class Controller:
         """Trials that began and did not end, oldest first."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
 
+    def _catch_up(self) -> None:
+        """Do what an earlier session was kept from: show its trials to the mirror, free the disk."""
+        for trial in self.study.get_trials(deepcopy=False):
+            directory = self.places.trial(self.spec.name, trial.number)
+            if (directory / "trial.json").exists():
+                self.mirror.changed(directory)
+        self._free_disk(self.finished)
+
     def _progress(self) -> Progress:
         return Progress(finished=len(self.finished), minutes=self.seconds / 60)
 
@@ -130,7 +136,9 @@ class Controller:
         """Give every free worker something to do: first the trials of an earlier session, then new ones."""
         while len(self.running) < self.executor.slots:
             if self.pending:
-                self._start(optuna.Trial(self.study, self.pending.pop(0)._trial_id))
+                unfinished = self.pending.pop(0)
+                self.study.sampler = new_sampler(self.spec, trial=unfinished.number)  # it may not have all its values
+                self._start(optuna.Trial(self.study, unfinished._trial_id))
             elif len(self.finished) + len(self.running) < self.spec.budget.trials:
                 self.study.sampler = new_sampler(self.spec, trial=len(self.study.get_trials(deepcopy=False)))
                 self._start(self.study.ask())
@@ -141,7 +149,7 @@ class Controller:
         """Put a new or an unfinished trial on a worker."""
         running = self._plan(trial)
         if running is not None:
-            self._record(running, state="RUNNING")
+            self.mirror.changed(self._record(running, state="RUNNING"))
             self._submit(running)
 
     def _plan(self, trial: optuna.Trial) -> Running | None:
@@ -156,7 +164,7 @@ class Controller:
             train = config.train.model_copy(update={"precision": self.precision})
             config = config.model_copy(update={"train": train})
         stages = self.schedule.stages(config, rows=self.rows)
-        reported = max(_intermediate(trial), default=-1)
+        reported = max(_intermediate(trial), default=trial.user_attrs.get("examples", -1))
         return Running(trial, config, stages, at=sum(stage.examples <= reported for stage in stages[:-1]))
 
     def _submit(self, running: Running) -> None:
@@ -170,12 +178,13 @@ class Controller:
             until=running.stages[running.at].until,
         )
         running.submitted = time.monotonic()
-        self._busy += running.submitted - self._freed.pop(0) if self._freed else 0.0  # the worker waited for us
         self.running[self.executor.submit(self.task, job, key=job.trial)] = running
 
     def _wait(self) -> None:
         """Wait a moment for results; record each, and show the state."""
+        start, spare = time.monotonic(), self.executor.slots - len(self.running)
         done, _ = wait(self.running, timeout=0.25, return_when=FIRST_COMPLETED)
+        self.idle += spare * (time.monotonic() - start)
         for future in done:
             self._receive(self.running.pop(future), future)
         by_key = {f"{self.spec.name}/{running.trial.number}": running for running in self.running.values()}
@@ -205,16 +214,17 @@ class Controller:
     def _advance(self, running: Running, result: SegmentResult) -> None:
         self.failures = 0
         if result.interrupted:
-            self._record(running, state="INTERRUPTED")
+            self.mirror.changed(self._record(running, state="INTERRUPTED"))
             return
         self._report(running, result)
-        if result.finished:
-            values = values_of(self.spec, result.scores)
-            self._end(running, TrialState.COMPLETE, values=values, result=result)
+        if result.finished and (missing := missing_objectives(self.spec, result.scores)):
+            self._end(running, TrialState.PRUNED, reason=f"infeasible: {missing} is undefined here", result=result)
+        elif result.finished:
+            self._end(running, TrialState.COMPLETE, values=values_of(self.spec, result.scores), result=result)
         elif self.schedule.decide(running.trial) is Decision.STOP:
             self._end(running, TrialState.PRUNED, reason="pruned: behind the others", result=result)
         elif self._stopping:
-            self._record(running, state="INTERRUPTED")
+            self.mirror.changed(self._record(running, state="INTERRUPTED"))
         else:
             running.at, running.attempt = running.at + 1, 1
             self._submit(running)
@@ -222,14 +232,17 @@ class Controller:
     def _report(self, running: Running, result: SegmentResult) -> None:
         """Tell Optuna the score of this stage, once: Optuna keeps the first report of a step and warns at a second."""
         step = running.stages[running.at].examples
-        if len(self.spec.objective) == 1 and result.step >= running.stages[running.at].until:
-            if step not in _intermediate(running.trial):
-                running.trial.report(values_of(self.spec, result.scores)[0], step)
+        if len(self.spec.objective) > 1 or missing_objectives(self.spec, result.scores):  # costs come at the end only
+            running.trial.set_user_attr("examples", step)
+        elif step not in _intermediate(running.trial):
+            running.trial.report(values_of(self.spec, result.scores)[0], step)
 
     def _lost(self, running: Running, cause: str) -> None:
         if running.attempt >= _ATTEMPTS:
             self._failed(running, WorkerLostError(f"{cause}, {_ATTEMPTS} times in a row"))
-        elif not self._stopping:
+        elif self._stopping:
+            self.mirror.changed(self._record(running, state="INTERRUPTED"))
+        else:
             running.attempt += 1
             self._submit(running)
 
@@ -250,12 +263,16 @@ class Controller:
         reason: str | None = None,
         result: SegmentResult | None = None,
     ) -> None:
-        """Finish a trial in Optuna, then in its record, then free its disk."""
-        if reason:
+        """Finish a trial in its record, then in Optuna, then free its disk.
+
+        The record comes first: after a crash in between, Optuna still says RUNNING, and the trial is taken up again.
+        """
+        if reason or "reason" in running.trial.user_attrs:
             running.trial.set_user_attr("reason", reason)
+        directory = self._record(running, state=state.name, reason=reason, values=values, result=result)
         self.study.tell(running.trial, values, state=state, skip_if_finished=True)
-        self._record(running, state=state.name, reason=reason, values=values, result=result)
-        self._free_disk(running.trial.number)
+        self.mirror.changed(directory)
+        self._free_disk([running.trial])
 
     def _record(
         self,
@@ -265,7 +282,8 @@ class Controller:
         reason: str | None = None,
         values: list[float] | None = None,
         result: SegmentResult | None = None,
-    ) -> None:
+    ) -> Path:
+        """Write the trial's record; returns its directory."""
         directory = self.places.trial(self.spec.name, running.trial.number)
         write_record(
             directory,
@@ -278,13 +296,11 @@ class Controller:
             scores=result.scores if result else {},
             seconds=self.ledger.trial_seconds(self.spec.name).get(running.trial.number, {}),
         )
-        self.mirror.changed(directory)
+        return directory
 
     def _spend(self, running: Running, outcome: str, result: SegmentResult | None) -> None:
         now, seconds = time.monotonic(), result.seconds if result else {}
-        self._freed.append(now)
-        self._busy += now - running.submitted
-        self._useful += seconds.get("train", 0.0) + seconds.get("evaluate", 0.0)
+        self.useful += seconds.get("train", 0.0) + seconds.get("evaluate", 0.0)
         self.ledger.add_segment(
             study=self.spec.name,
             trial=running.trial.number,
@@ -295,9 +311,10 @@ class Controller:
             seconds=seconds,
         )
 
-    def _free_disk(self, number: int) -> None:
+    def _free_disk(self, ended: Sequence[BaseTrial]) -> None:
         """A finished trial needs no checkpoints, and only the best trial's model can still be registered."""
-        shutil.rmtree(self.places.trial(self.spec.name, number) / "checkpoints", ignore_errors=True)
+        for one in ended:
+            shutil.rmtree(self.places.trial(self.spec.name, one.number) / "checkpoints", ignore_errors=True)
         best = best_trial(self.study)
         for trial in self.finished:
             if best is None or trial.number != best.number:

@@ -1,4 +1,4 @@
-"""YAML without its traps: no duplicate keys, no aliases, no objects; `1e-5` is a number and `no` is a word."""
+"""YAML without its traps: no duplicate keys, aliases or tags; `1e-5` is a number, `no`, `010` and `1:30` are words."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ import yaml
 from pipelines.errors import ConfigError
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+$|^[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)$")
+_INT = re.compile(r"^[-+]?(0|[1-9][0-9_]*)$")  # not `010` (octal, 8) nor `1:30` (base 60, 90)
 _BOOL = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
 
 
@@ -16,9 +17,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader, stricter; its resolvers are its own copy, so yaml elsewhere is untouched."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the name and kind that PyYAML looks for
-        first: [
-            (tag, pattern) for tag, pattern in pairs if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"}
-        ]
+        first: [(tag, pattern) for tag, pattern in pairs if tag in {"tag:yaml.org,2002:null"}]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -26,6 +25,10 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported", problem_mark=mark)
+        if (tag := getattr(self.peek_event(), "tag", None)) is not None:  # type: ignore[no-untyped-call]
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            name = tag.replace("tag:yaml.org,2002:", "!!")
+            raise yaml.MarkedYAMLError(problem=f"tags ({name}) are not supported", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -40,6 +43,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _BOOL, list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
@@ -67,5 +71,5 @@ def parse_yaml(text: str, *, where: str) -> Any:
         mark = error.problem_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         raise ConfigError(f"{place}: {error.problem or error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{where}: not YAML ({' '.join(str(error).split())[:200]})") from error

@@ -19,9 +19,12 @@ def total_steps(rows: int, config: TrainConfig) -> int:
 
 
 def evaluation_steps(rows: int, config: TrainConfig) -> list[int]:
-    """The optimizer steps after which the select split is scored: evenly spread, the last one at the end."""
+    """The optimizer step of each evaluation: evenly spread, the last one at the end.
+
+    One entry per evaluation; entries repeat where the run has fewer steps than evaluations.
+    """
     total = total_steps(rows, config)
-    return sorted({max(1, round(total * part / config.evaluations)) for part in range(1, config.evaluations + 1)})
+    return [max(1, round(total * part / config.evaluations)) for part in range(1, config.evaluations + 1)]
 
 
 def epoch_batches(lengths: NDArray[np.int64], batch_size: int, *, seed: int, epoch: int) -> list[NDArray[np.int64]]:

@@ -28,7 +28,9 @@ def save_checkpoint(trainee: Trainee, home: Path, *, fingerprint: str) -> Path:
             "files": {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in beside.iterdir()},
         }
         write_json(beside / "manifest.json", manifest)
-    for old in _checkpoints(home)[_KEEP:]:
+    # A checkpoint of a later step is damaged or another configuration's: this training has not come there yet.
+    earlier = [directory for directory in _checkpoints(home) if directory.name < target.name]
+    for old in {*_checkpoints(home)} - {target, *earlier[: _KEEP - 1]}:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -49,7 +51,10 @@ def restore_checkpoint(trainee: Trainee, home: Path, *, fingerprint: str) -> boo
 
 def read_sound_manifest(directory: Path) -> dict[str, Any] | None:
     """The manifest of a checkpoint whose files all have the size and hash it states; None for any other."""
-    manifest: dict[str, Any] | None = read_json(directory / "manifest.json")
+    try:
+        manifest: dict[str, Any] | None = read_json(directory / "manifest.json")
+    except ValueError:
+        return None
     if manifest is None:
         return None
     for name, expected in manifest["files"].items():

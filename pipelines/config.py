@@ -63,11 +63,11 @@ class DataConfig(Frozen):
     label_names: Annotated[dict[str, str], BeforeValidator(_text_pairs)] = Field(default_factory=dict)
     """Readable class names by raw label, for instance `{"0": negative, "1": positive}`."""
     select: str | None = None
-    """Own file (or hub split) for the select split, instead of a fraction."""
+    """Own file, `sample:` name or hub split for the select split, instead of a fraction."""
     calibrate: str | None = None
-    """Own file (or hub split) for the calibrate split, instead of a fraction."""
+    """Own file, `sample:` name or hub split for the calibrate split, instead of a fraction."""
     test: str | None = None
-    """Own file (or hub split) for the test split, instead of a fraction."""
+    """Own file, `sample:` name or hub split for the test split, instead of a fraction."""
     fractions: Fractions = Fractions()
     """Shares of the rows for the splits without a file of their own."""
     train_rows: int | None = Field(default=None, ge=2)

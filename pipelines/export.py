@@ -25,6 +25,9 @@ def export_model(model: Any, tokenizer: Any, directory: Path, *, labels: tuple[s
     """Write the model so that transformers, MLflow and our own loader read it offline; whole or not at all."""
     facts = ModelFacts(labels=labels, max_length=tokens.max_length, truncation=tokens.truncation)
     tokenizer.model_max_length = tokens.max_length
+    tokenizer.truncation_side = "right" if tokens.truncation == "head" else "left"
+    tokenizer.backend_tokenizer.no_truncation()  # whatever it encoded before, the same files are written
+    tokenizer.backend_tokenizer.no_padding()
     with new_directory(directory) as beside:
         model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from pipelines.files import read_json
 
 
@@ -101,9 +103,28 @@ def family_called(name: str) -> Family | None:
         return FAMILIES[name]
     directory = Path(name).expanduser()
     if directory.is_dir():
-        model_type = (read_json(directory / "config.json") or {}).get("model_type")
+        model_type = _model_type(directory)
         return next((family for family in FAMILIES.values() if _is_of(family, model_type)), None)
     return next((family for family in FAMILIES.values() if family.checkpoint == name), None)
+
+
+def license_of(name: str) -> str | None:
+    """The licence that a checkpoint on this machine states in its card; None where it states none."""
+    card = Path(locate(name)) / "README.md"
+    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    if not lines or lines[0] != "---" or "---" not in lines[1:]:
+        return None
+    facts = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+    return str(facts["license"]) if isinstance(facts, dict) and facts.get("license") else None
+
+
+def _model_type(directory: Path) -> object:
+    """`model_type` in a directory's config.json; None where it is not readable, which loading will explain."""
+    try:
+        config = read_json(directory / "config.json")
+    except ValueError:
+        return None
+    return config.get("model_type") if isinstance(config, dict) else None
 
 
 def _is_of(family: Family, model_type: object) -> bool:

@@ -16,6 +16,7 @@ ALLOWED = {
     "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
     "chat_template.jinja", "README.md", FACTS_FILE,
 }  # fmt: skip
+_RUN_CODE = {"auto_map", "attn_implementation", "_attn_implementation"}  # the latter two: kernels from the hub
 _SCHEMA = 1
 _LARGEST = 20 * 2**30  # bytes
 
@@ -31,6 +32,8 @@ def verify(directory: Path) -> dict[str, Any]:
     facts: dict[str, Any] = _json(facts_file)
     if facts.get("schema") != _SCHEMA:
         raise ModelError(f"{directory}: written by a newer version (schema {facts.get('schema')}); update hpo-finetune")
+    if not isinstance(facts.get("files"), dict) or not isinstance(facts.get("labels"), list):
+        raise ModelError(f"{facts_file}: damaged (files or labels are missing); pull the model again")
     for file in sorted(directory.rglob("*")):
         if file.is_symlink() or not file.is_file() or file.name not in ALLOWED or file.parent != directory:
             raise ModelError(
@@ -41,9 +44,9 @@ def verify(directory: Path) -> dict[str, Any]:
     for name in {file.name for file in directory.iterdir()} - set(facts["files"]) - {FACTS_FILE}:
         raise ModelError(f"{directory}: {name} was added after the model was written; nothing was loaded")
     config = _json(directory / "config.json")
-    if "auto_map" in config or "auto_map" in _json(directory / "tokenizer_config.json"):
-        raise ModelError(f"{directory}: its configuration wants to run code (auto_map); nothing was loaded")
-    named = list(config.get("id2label", {}).values())
+    for key in sorted(_RUN_CODE & {*config, *_json(directory / "tokenizer_config.json")}):
+        raise ModelError(f"{directory}: its configuration wants to run code ({key}); nothing was loaded")
+    named = _classes(config)
     if named != list(facts["labels"]):
         raise ModelError(f"{directory}: config.json names the classes {named}, {FACTS_FILE} {facts['labels']}")
     return facts
@@ -71,6 +74,14 @@ def _verify_file(file: Path, expected: dict[str, Any]) -> None:
         raise ModelError(f"{file}: {size} bytes are more than a model may have")
     if size != expected["bytes"] or sha256(file) != expected["sha256"]:
         raise ModelError(f"{file}: damaged (its content is not what was written); pull the model again")
+
+
+def _classes(config: dict[str, Any]) -> list[str]:
+    """The class names of a config.json, in the order of their indices; empty where it numbers none."""
+    try:
+        return [name for _, name in sorted((int(index), name) for index, name in config["id2label"].items())]
+    except (KeyError, ValueError, AttributeError):
+        return []
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Pretrained checkpoints: found, checked, and made into a fresh classifier as often as needed."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipelines import hub
@@ -19,6 +22,10 @@ DROPOUT_FIELDS = (
     "attention_dropout", "seq_classif_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout",
     "summary_last_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout",
 )  # fmt: skip
+
+
+_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError)
+_NO_SAFETENSORS = "it has no safetensors weights, and pickled weights are never loaded; choose a converted revision"
 
 
 @dataclass(frozen=True)
@@ -162,16 +169,21 @@ class _explained:  # noqa: N801 - reads as a phrase: `with _explained(name):`
         hub.prepare(locate(self.name))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (OSError, ValueError, KeyError, ImportError)):
+        # The tokenizers library raises plain exceptions of no class of its own.
+        if isinstance(error, _LOADING_ERRORS) or type(error) is Exception:
             raise ModelError(f"model {self.name!r} cannot be used: {_reason(self.name, error)}") from error
 
 
 def _reason(name: str, error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if ("safetensors" in text and "use_safetensors" in text) or "pytorch_model.bin" in text:
-        return "it has no safetensors weights, and pickled weights are never loaded; choose a converted revision"
+    text, place = " ".join(str(error).split()), Path(locate(name))
     if "Unrecognized configuration class" in text or "AutoModelForSequenceClassification" in text:
         return "its architecture has no sequence classification in transformers"
+    if "trust_remote_code" in text:
+        return "it needs code of its own, which is never run; choose one that transformers knows"
+    if place.is_dir():
+        return _fault(place, error, text)
+    if ("safetensors" in text and "use_safetensors" in text) or "pytorch_model.bin" in text:
+        return _NO_SAFETENSORS
     if "Repo id must" in text or name.startswith((".", "/", "~")):
         return "there is no such directory, and it is no hub id"
     if "connect" in text.lower() or "offline" in text.lower() or "couldn't find" in text.lower():
@@ -182,3 +194,14 @@ def _reason(name: str, error: BaseException) -> str:
     if "is not a valid model identifier" in text or "is not a local folder" in text or "404" in text:
         return "there is no such checkpoint on the hub, on this machine, or among the short names"
     return text[:300]
+
+
+def _fault(directory: Path, error: BaseException, text: str) -> str:
+    """What is wrong with a checkpoint that is on this machine."""
+    if not (directory / "config.json").is_file():
+        return "the directory holds no config.json, so it is no checkpoint"
+    if "no file named" in text:
+        return _NO_SAFETENSORS if any(directory.glob("*.bin")) else "the directory holds no model.safetensors"
+    if isinstance(error, (SafetensorError, json.JSONDecodeError)):
+        return f"a file of it is damaged ({text[:200]}); download it again"
+    return text.partition(". ")[0][:300]

@@ -3,12 +3,14 @@
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -41,7 +43,7 @@ def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVers
         return found
     _ensure_name(client, name)
     model_id = _uploaded(client, name, candidate)
-    version = client.create_model_version(
+    return client.create_model_version(
         name,
         source=f"models:/{model_id}",
         run_id=candidate.run_id,
@@ -49,7 +51,6 @@ def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVers
         description=candidate.description,
         tags={_KEY: candidate.key, **candidate.tags},
     )
-    return version
 
 
 def find_version(client: MlflowClient, reference: str) -> ModelVersion:
@@ -142,6 +143,7 @@ def _uploaded(client: MlflowClient, name: str, candidate: Candidate) -> str:
             experiment, name=name, source_run_id=candidate.run_id, tags={_KEY: candidate.key}
         )
         client.log_model_artifacts(model.model_id, str(path))
+        client.log_outputs(candidate.run_id, [LoggedModelOutput(model.model_id, step=0)])
         client.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
 
@@ -157,15 +159,17 @@ def _packed(directory: Path, target: Path) -> Path:
     outputs = [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]
     outputs += [ColSpec(DataType.double, f"p.{label}") for label in labels]
     here = Path(__file__).parent
-    mlflow.pyfunc.save_model(
-        path=str(target),
-        python_model=str(here / "mlflow_model.py"),
-        code_paths=[str(here / "hpo_classifier.py")],
-        artifacts={"model": str(directory)},
-        signature=ModelSignature(inputs=Schema([ColSpec(DataType.string)]), outputs=Schema(outputs)),
-        input_example=pd.DataFrame({"text": [_EXAMPLE]}),
-        pip_requirements=requirements(),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # advice about type hints; the signature is given
+        mlflow.pyfunc.save_model(
+            path=str(target),
+            python_model=str(here / "mlflow_model.py"),
+            code_paths=[str(here / "hpo_classifier.py")],
+            artifacts={"model": str(directory)},
+            signature=ModelSignature(inputs=Schema([ColSpec(DataType.string)]), outputs=Schema(outputs)),
+            input_example=pd.DataFrame({"text": [_EXAMPLE]}),
+            pip_requirements=requirements(),
+        )
     return target
 
 

@@ -55,7 +55,7 @@ _WORKBENCH = Workbench()  # one per process: this is what makes a worker warm
 def run(job: SegmentJob, *, watch: Watch | None = None) -> SegmentResult:
     """Train one configuration from wherever it stands to its end, all evaluations included."""
     rows = len(_WORKBENCH.dataset(job.data).splits["train"])
-    for step in evaluation_steps(rows, job.config.train):
+    for step in dict.fromkeys(evaluation_steps(rows, job.config.train)):
         result = train_segment(replace(job, until=step), watch=watch or Unwatched())
         if result.finished or result.interrupted:
             break
@@ -85,6 +85,8 @@ def train_segment(job: SegmentJob, *, watch: Watch) -> SegmentResult:
         if finished := _read_result(job, _WORKBENCH.dataset(job.data)):
             return finished
         trial = _WORKBENCH.trial(job)
+    if trial.trainee.step > job.until:  # an earlier attempt went further; its score of this step was journalled
+        return _result(trial, _journalled(trial, job.until), clock=clock)
     try:
         interrupted = _advance(trial, watch=watch, clock=clock)
     except torch.OutOfMemoryError as error:
@@ -132,9 +134,10 @@ def _journal_window(trial: Trial, learning_rate: float, *, grad_norm: float) -> 
     """Record the mean loss since the last record; returns it. Raises `InfeasibleError` when it is not finite."""
     trainee = trial.trainee
     loss = trainee.window[0] / trainee.window[1]
-    if not np.isfinite([loss, grad_norm]).all():
+    skipped = trainee.accelerator.scaler is not None and not np.isfinite(grad_norm)  # fp16 overflowed; no harm done
+    if not np.isfinite([loss, 0.0 if skipped else grad_norm]).all():
         raise InfeasibleError(f"diverged: the loss or its gradient is not finite at step {trainee.step}")
-    values = {"loss": loss, "learning_rate": learning_rate, "grad_norm": grad_norm}
+    values = {"loss": loss, "learning_rate": learning_rate} | ({} if skipped else {"grad_norm": grad_norm})
     values["epoch"] = trainee.step * trial.job.config.train.batch_size / len(trial.train.labels)
     trial.journal.append("step", step=trainee.step, values=values)
     trainee.window = [0.0, 0.0]
@@ -157,10 +160,17 @@ def _predict(trial: Trial) -> Predictions:
         raise InfeasibleError(f"diverged: {error}") from error
 
 
+def _journalled(trial: Trial, step: int) -> dict[str, float]:
+    """The scores that were journalled at a step; empty where there are none."""
+    evaluations = trial.journal.of_kind("evaluation")
+    return next((dict(record["values"]) for record in evaluations if record["step"] == step), {})
+
+
 def _is_over(trial: Trial) -> bool:
     """The horizon is reached, or the log loss has not improved for the configured number of evaluations."""
     trainee, patience = trial.trainee, trial.job.config.train.early_stopping
-    losses = [record["values"]["log_loss"] for record in trial.journal.of_kind("evaluation")]
+    evaluations = trial.journal.of_kind("evaluation")  # those of a lost attempt that came further do not count yet
+    losses = [record["values"]["log_loss"] for record in evaluations if record["step"] <= trainee.step]
     tired = patience is not None and len(losses) - 1 - int(np.argmin(losses)) >= patience
     return trainee.step >= trainee.total_steps or tired
 

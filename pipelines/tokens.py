@@ -52,6 +52,8 @@ class Encoded:
 
 def fingerprint(tokenizer: Tokenizer) -> str:
     """Changes whenever the tokenizer would encode anything differently."""
+    tokenizer.backend_tokenizer.no_truncation()  # what an earlier call cut at is no trait of the tokenizer
+    tokenizer.backend_tokenizer.no_padding()
     return digest(tokenizer.backend_tokenizer.to_str())
 
 
@@ -68,7 +70,7 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer, config: TokensConfig) -> 
         rows += [np.asarray(ids or [tokenizer.eos_token_id or 0], dtype=np.int32) for ids in encoding["input_ids"]]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     encoded = Encoded(ids=np.concatenate(rows) if rows else np.empty(0, np.int32), offsets=offsets)
-    _refuse_unknown(encoded, tokenizer)
+    _refuse_unknown(encoded, texts, tokenizer)
     return encoded
 
 
@@ -95,8 +97,11 @@ def cached(texts: Sequence[str], content: str, *, tokenizer: Tokenizer, config: 
 
 def _read(directory: Path) -> Encoded | None:
     """The encoded texts in a directory, memory-mapped; None where they are absent or damaged."""
-    manifest = read_json(directory / "manifest.json")
     file = directory / "tokens.arrow"
+    try:
+        manifest = read_json(directory / "manifest.json")
+    except ValueError:
+        return None
     if manifest is None or not file.exists() or sha256(file) != manifest["sha256"]:
         return None
     column = pa.ipc.open_file(pa.memory_map(str(file))).read_all().column("ids").combine_chunks()
@@ -112,14 +117,14 @@ def _write(encoded: Encoded, directory: Path) -> None:
         write_json(beside / "manifest.json", {"sha256": sha256(beside / "tokens.arrow"), "texts": len(encoded)})
 
 
-def _refuse_unknown(encoded: Encoded, tokenizer: Tokenizer) -> None:
+def _refuse_unknown(encoded: Encoded, texts: Sequence[str], tokenizer: Tokenizer) -> None:
     unknown = tokenizer.unk_token_id
-    if unknown is None or len(encoded.ids) == 0:
-        return
-    special = np.isin(encoded.ids, [token for token in tokenizer.all_special_ids if token != unknown])
-    words = encoded.ids[~special]
-    if len(words) and (share := float(np.mean(words == unknown))) > 0.5:
+    special = [token for token in tokenizer.all_special_ids if token != unknown]
+    words = encoded.ids[~np.isin(encoded.ids, special)]
+    known = int(np.sum(words != unknown)) if unknown is not None else len(words)
+    # Without a vocabulary, byte-level tokenizers do not even say "unknown": nothing is left of the text.
+    if known * 2 < max(len(words), 1) and any(text.strip() for text in texts):
         raise ModelError(
-            f"the tokenizer {tokenizer.name_or_path!r} knows almost nothing of this text ({share:.0%} of the tokens "
-            f"are {tokenizer.unk_token}): its vocabulary is missing, or the text is in another script"
+            f"the tokenizer {tokenizer.name_or_path!r} knows almost nothing of this text ({known} of {len(words)} "
+            "tokens): its vocabulary is missing, or the text is in another script"
         )

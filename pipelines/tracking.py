@@ -6,6 +6,7 @@ metrics keep the journal's timestamps, so that sending one twice stores it once.
 """
 
 import json
+import logging
 import os
 import re
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as LoggedDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
@@ -24,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.data import Dataset
 from pipelines.errors import StorageError
-from pipelines.files import read_json, write_json
+from pipelines.files import digest, read_json, write_json
 from pipelines.journal import read_journal
 
 STATUS = {
@@ -36,6 +38,7 @@ STATUS = {
 }
 """Our trial states as MLflow's run states. MLflow has no word for pruned; the tag `hpo.state` says it."""
 _PREFIX = {"step": "train/", "evaluation": "select/", "system": "system/"}
+_TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens on its chat features
 _PART = 900  # metrics in one request; MLflow's limit is 1,000
 _LONGEST_PARAM = 6_000
 
@@ -45,15 +48,18 @@ def tracking_errors(uri: str) -> Iterator[None]:
     """Turns a tracker that does not answer into one line, without secrets."""
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError) as error:
-        cause = str(error).strip().partition("\n")[0][:300]
+    except (MlflowException, RequestException, SQLAlchemyError, ImportError) as error:
+        cause = _printable(str(error).strip().partition("\n")[0][:300])
         raise StorageError(f"tracking {_printable(uri)}: {cause}") from error
 
 
 def connect(uri: str) -> MlflowClient:
     """A client with short patience. Raises `StorageError` when the tracker does not answer."""
     _be_impatient()
+    for name in ("mlflow", "alembic"):  # they announce every step of setting up a database
+        logging.getLogger(name).setLevel(logging.WARNING)
     with tracking_errors(uri):
+        _knock(uri)
         mlflow.set_tracking_uri(uri)  # the registry of an SQL store looks models up through this global
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
@@ -66,16 +72,25 @@ def _be_impatient() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 
-def _printable(uri: str) -> str:
-    return re.sub(r"//[^@/]*@", "//***@", uri)
+def _knock(uri: str) -> None:
+    """MLflow itself would try for 100 seconds to reach a database that is down."""
+    if not uri.startswith(("http://", "https://", "sqlite:")):
+        engine = sqlalchemy.create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+
+
+def _printable(text: str) -> str:
+    """A text without the credentials of the addresses in it, even of those that hold `/` or `@` in the password."""
+    return re.sub(r"(password=)[^&\s]*", r"\1***", re.sub(r"://\S*@", "://***@", text))
 
 
 class Tracker:
     """Writes one study's runs to MLflow."""
 
-    def __init__(self, uri: str, *, artifacts: Path) -> None:
-        self.client = connect(uri)
-        self._artifacts = None if uri.startswith(("http://", "https://")) else artifacts
+    def __init__(self, client: MlflowClient, *, artifacts: Path) -> None:
+        self._client = client
+        self._artifacts = None if client.tracking_uri.startswith(("http://", "https://")) else artifacts
         self._sent: dict[Path, int] = {}
         self._inputs: list[DatasetInput] = []
         self._tags: dict[str, str] = {}
@@ -89,46 +104,49 @@ class Tracker:
         run = self._find_run(f"tags.`hpo.study` = '{name}' and tags.`hpo.kind` = 'study'")
         if run is None:
             marks = {"hpo.study": name, "hpo.kind": "study", "mlflow.runName": name}
-            run = self.client.create_run(self.experiment, tags=marks)
+            run = self._client.create_run(self.experiment, tags=marks)
         self.parent = run.info.run_id
-        self.client.set_tag(self.parent, "mlflow.note.content", description)
+        self._client.set_tag(self.parent, "mlflow.note.content", description)
         self._log_params(run, params)
         self._log(self.parent, tags=self._tags)
-        self.client.update_run(self.parent, status="RUNNING")
+        self._client.update_run(self.parent, status="RUNNING")
 
     def set_data(self, dataset: Dataset) -> None:
         """The data set that every run of this study uses."""
         self._inputs = dataset_inputs(dataset)
-        self.client.log_inputs(self.parent, self._inputs)
+        self._client.log_inputs(self.parent, self._inputs)
 
     def close_study(self, *, status: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Set the parent run's end state."""
-        known = self.client.get_run(self.parent).data.metrics
+        known = self._client.get_run(self.parent).data.metrics
         fresh = {name: value for name, value in metrics.items() if known.get(name) != value}
         self._log(self.parent, metrics=fresh, tags=tags)
-        self.client.update_run(self.parent, status=status)
+        self._client.update_run(self.parent, status=status)
         if status != "SCHEDULED":
-            self.client.set_terminated(self.parent, status=status)
+            self._client.set_terminated(self.parent, status=status)
 
     def log_study_files(self, directory: Path) -> None:
         """Upload the study's own files: its specification and pictures."""
-        self.client.log_artifacts(self.parent, str(directory))
+        self._client.log_artifacts(self.parent, str(directory))
 
     def sync_trial(self, directory: Path) -> str:
         """Make the trial's run equal to its directory; returns the run's id. Raises MLflow's errors when it is down."""
         record = read_json(directory / "trial.json")
         mirrored = read_json(directory / "mirror.json") or {}
+        if mirrored.get("parent") != self.parent:  # of another tracking database, or one that was emptied
+            mirrored = {}
         if mirrored.get("updated") == record["updated"] and mirrored.get("whole"):
             return str(mirrored["run_id"])
         run_id = mirrored.get("run_id") or self._trial_run(record)
         if not mirrored:
-            write_json(directory / "mirror.json", {"run_id": run_id})
+            write_json(directory / "mirror.json", {"run_id": run_id, "parent": self.parent})
         self._send_metrics(run_id, directory)
         ended = record["state"] in {"COMPLETE", "PRUNED", "FAIL"}
         if ended:
             self._send_end(run_id, record, directory)
         self._set_state(run_id, record)
-        write_json(directory / "mirror.json", {"run_id": run_id, "updated": record["updated"], "whole": ended})
+        done = {"run_id": run_id, "parent": self.parent, "updated": record["updated"], "whole": ended}
+        write_json(directory / "mirror.json", done)
         return str(run_id)
 
     def _trial_run(self, record: dict[str, Any]) -> str:
@@ -144,10 +162,12 @@ class Tracker:
                 "mlflow.runName": f"{study}-{number:03d}",
                 "mlflow.note.content": f"Trial {number} of study {study}: {_searched(record)}",
             }
-            run = self.client.create_run(self.experiment, start_time=record["started"], tags=marks | self._tags)
+            run = self._client.create_run(self.experiment, start_time=record["started"], tags=marks | self._tags)
+        elif run.data.tags.get("mlflow.parentRunId") != self.parent:
+            self._client.set_tag(run.info.run_id, "mlflow.parentRunId", self.parent)
         self._log_params(run, record["params"])
         if self._inputs:
-            self.client.log_inputs(run.info.run_id, self._inputs)
+            self._client.log_inputs(run.info.run_id, self._inputs)
         return str(run.info.run_id)
 
     def _send_metrics(self, run_id: str, directory: Path) -> None:
@@ -160,7 +180,7 @@ class Tracker:
             for name, value in record["values"].items()
         ]
         for start in range(0, len(metrics), _PART):
-            self.client.log_batch(run_id, metrics=metrics[start : start + _PART])
+            self._client.log_batch(run_id, metrics=metrics[start : start + _PART])
         self._sent[directory] = len(records)
 
     def _send_end(self, run_id: str, record: dict[str, Any], directory: Path) -> None:
@@ -172,44 +192,44 @@ class Tracker:
             if isinstance(record["params"].get(address), (int, float)):
                 final[f"searched/{address}"] = float(record["params"][address])
         stamp = record["updated"]
-        self.client.log_batch(run_id, metrics=[Metric(name, value, stamp, 0) for name, value in final.items()])
+        self._client.log_batch(run_id, metrics=[Metric(name, value, stamp, 0) for name, value in final.items()])
         if (directory / "artifacts").is_dir():
-            self.client.log_artifacts(run_id, str(directory / "artifacts"))
+            self._client.log_artifacts(run_id, str(directory / "artifacts"))
             tables = '[{"path": "mistakes.json", "type": "table"}]'
-            self.client.set_tag(run_id, "mlflow.loggedArtifacts", tables)
+            self._client.set_tag(run_id, "mlflow.loggedArtifacts", tables)
 
     def _set_state(self, run_id: str, record: dict[str, Any]) -> None:
         tags = {"hpo.state": record["state"]} | ({"hpo.reason": record["reason"]} if record["reason"] else {})
         self._log(run_id, tags=tags)
         status = STATUS[record["state"]]
         if record["state"] in {"RUNNING", "INTERRUPTED"}:
-            self.client.update_run(run_id, status=status)
+            self._client.update_run(run_id, status=status)
         else:
-            self.client.set_terminated(run_id, status=status, end_time=record["updated"])
+            self._client.set_terminated(run_id, status=status, end_time=record["updated"])
 
     def _find_experiment(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
+        found = self._client.get_experiment_by_name(name)
         if found is not None:
             if found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(found.experiment_id)
+                self._client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
         location = (self._artifacts / name).absolute().as_uri() if self._artifacts else None
-        return str(self.client.create_experiment(name, artifact_location=location))
+        return str(self._client.create_experiment(name, artifact_location=location, tags=_TRAINING_PAGES))
 
     def _find_run(self, condition: str) -> Run | None:
-        found: Sequence[Run] = self.client.search_runs([self.experiment], filter_string=condition, max_results=1)
+        found: Sequence[Run] = self._client.search_runs([self.experiment], filter_string=condition, max_results=1)
         return found[0] if found else None
 
     def _log_params(self, run: Run, params: Mapping[str, Any]) -> None:
         """Log the parameters that the run lacks; MLflow refuses to change one."""
         fresh = [Param(key, _as_text(value)) for key, value in params.items() if key not in run.data.params]
         for start in range(0, len(fresh), 100):
-            self.client.log_batch(run.info.run_id, params=fresh[start : start + 100])
+            self._client.log_batch(run.info.run_id, params=fresh[start : start + 100])
 
     def _log(self, run_id: str, *, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str]) -> None:
         now = time.time_ns() // 1_000_000
         points = [Metric(name, value, now, 0) for name, value in (metrics or {}).items()]
-        self.client.log_batch(run_id, metrics=points, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._client.log_batch(run_id, metrics=points, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def dataset_inputs(dataset: Dataset) -> list[DatasetInput]:
@@ -218,7 +238,7 @@ def dataset_inputs(dataset: Dataset) -> list[DatasetInput]:
         DatasetInput(
             LoggedDataset(
                 name=dataset.name,
-                digest=dataset.digest[:32],
+                digest=digest(dataset.digest, name)[:32],  # equal digests would be shown as one
                 source_type="local",
                 source=json.dumps({"uri": dataset.source}),
                 profile=json.dumps({"rows": len(split), "classes": len(dataset.labels)}),

@@ -53,7 +53,8 @@ class Workbench:
         limit = longest_input(pretrained.config)
         if limit is not None and config.tokens.max_length > limit:
             raise ModelError(
-                f"tokens.max_length: {config.tokens.max_length} is beyond the {limit} positions of model {pretrained.name!r}"
+                f"tokens.max_length: {config.tokens.max_length} is beyond the {limit} positions of model "
+                f"{pretrained.name!r}"
             )
         for split in ("train", "select"):
             material(dataset, split, pretrained, config=config, cache=cache)

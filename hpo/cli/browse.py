@@ -1,13 +1,12 @@
 """Commands that show what there is: studies, trials, the MLflow pages."""
 
-import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hpo.cli.options import AsJson, Storage, Tracking
+from hpo.cli.screen import pairs, print_json, screen
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +23,7 @@ def list_studies(as_json: AsJson = False, storage: Storage = None) -> None:
 
     found = studies(find_places(storage=storage))
     if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
         return
     table = Table("study", "trials", "complete", "pruned", "failed", "best", "score", "minutes", "created")
     for row in found:
@@ -32,7 +31,7 @@ def list_studies(as_json: AsJson = False, storage: Storage = None) -> None:
         counts = [str(row[name]) for name in ("complete", "pruned", "failed")]
         trials = f"{row['finished']}/{row['trials']}"
         table.add_row(row["study"], trials, *counts, best, row["metric"], f"{row['minutes']:.1f}", row["created"])
-    Console().print(table if found else "no studies yet; try: hpo run quickstart")
+    screen().print(table if found else "no studies yet; try: hpo run quickstart")
 
 
 def show(
@@ -48,14 +47,11 @@ def show(
     places = find_places(storage=storage)
     found: Any = trials(places, study) if trial is None else one_trial(places, study, trial)
     if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
     elif trial is None:
         _print_trials(found)
     else:
-        table = Table("what", "value", box=None, pad_edge=False, show_header=False)
-        for key, value in found.items():
-            table.add_row(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1))
-        Console(highlight=False).print(table)
+        screen().print(pairs(found))
 
 
 def _print_trials(found: list[dict[str, Any]]) -> None:
@@ -66,7 +62,7 @@ def _print_trials(found: list[dict[str, Any]]) -> None:
         params = [_short(row["searched"].get(name)) for name in searched]
         seconds = f"{row['seconds'].get('wall', 0.0):.1f}"
         table.add_row(str(row["trial"]), row["state"], value, *params, seconds, row["reason"] or "")
-    Console().print(table)
+    screen().print(table)
 
 
 def _short(value: Any) -> str:

@@ -1,15 +1,14 @@
 """Commands about registered models."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hpo.cli.options import AsJson, Storage, Tracking
+from hpo.cli.screen import print_json, screen
 
 Model = Annotated[
     str, typer.Argument(metavar="NAME[@ALIAS|/VERSION]", help="A registered model; its champion by default.")
@@ -37,12 +36,10 @@ def promote(
 
     decision = promote_study(study, places=find_places(tracking=tracking_uri, storage=storage))
     if as_json:
-        typer.echo(json.dumps(asdict(decision), indent=2, ensure_ascii=False))
+        print_json(asdict(decision))
         return
-    versus = f" (champion: {decision.champion:.4f})" if decision.champion is not None else ""
-    console = Console(highlight=False)
-    console.print(f"{decision.model} version {decision.version} is {decision.alias}: {decision.reason}")
-    console.print(f"locked test {decision.metric} {decision.candidate:.4f}{versus}")
+    for line in decision.in_words():
+        screen().print(line)
 
 
 def pull(
@@ -77,12 +74,12 @@ def predict(
     places = find_places(tracking=tracking_uri)
     found = classify(connect(places.tracking), model, _texts(texts), cache=places.cache / "models")
     if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
         return
     table = Table("label", "probability", "text")
     for row in found:
         table.add_row(str(row["label"]), f"{row['probability']:.3f}", str(row["text"]))
-    Console().print(table)
+    screen().print(table)
 
 
 def _texts(texts: list[str] | None) -> list[str]:

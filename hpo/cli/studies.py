@@ -4,10 +4,9 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from hpo.cli.options import AsJson, Overrides, Spec, Storage, Tracking
+from hpo.cli.screen import pairs, print_json, screen
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,20 +29,23 @@ def run(
 
     places = find_places(tracking=tracking_uri, storage=storage)
     checked = read_spec(*_spec_and_overrides(spec, overrides))
-    console = Console(highlight=False)
+    console = screen()
     with open_display(console) as display:
         outcome = run_study(checked, places=places, display=display)
     if outcome.signal is not None:
         console.print("stopped; run the same command again to continue", style="yellow")
         raise typer.Exit(128 + outcome.signal)
     if outcome.overhead is not None:
-        console.print(f"platform overhead {outcome.overhead:.1%} of the workers' time")
+        console.print(f"platform overhead: {outcome.overhead:.1%} of the wall time after start-up")
     if outcome.best is not None:
         console.print(
             f"best trial {outcome.best.number}: {_values(checked.objective, outcome.best.values)} (select split)"
         )
     if outcome.decision is not None:
-        _print_decision(console, outcome.decision)
+        for line in outcome.decision.in_words():
+            console.print(line, style="bold")
+        model = f"{outcome.decision.model}@{outcome.decision.alias}"
+        console.print(f"next:  hpo predict {model} 'some text'  |  hpo show {checked.name}  |  hpo ui")
 
 
 def check(
@@ -70,12 +72,9 @@ def check(
 
     plan = make_plan(read_spec(*_spec_and_overrides(spec, overrides)))
     if as_json:
-        typer.echo(json.dumps(plan, indent=2, ensure_ascii=False))
-        return
-    table = Table("what", "value", box=None, pad_edge=False, show_header=False)
-    for name, value in plan.items():
-        table.add_row(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-    Console(highlight=False).print(table)
+        print_json(plan)
+    else:
+        screen().print(pairs(plan))
 
 
 def _spec_and_overrides(spec: str, overrides: list[str] | None) -> tuple[str, list[str]]:
@@ -86,17 +85,6 @@ def _spec_and_overrides(spec: str, overrides: list[str] | None) -> tuple[str, li
 def _values(objectives: object, values: list[float]) -> str:
     pairs = zip(objectives, values, strict=True)  # type: ignore[call-overload]
     return ", ".join(f"{objective.metric} {value:.4f}" for objective, value in pairs)
-
-
-def _print_decision(console: Console, decision: object) -> None:
-    from hpo.promotion import Decision
-
-    if not isinstance(decision, Decision):
-        return
-    versus = f", champion version {decision.champion_version}: {decision.champion:.4f}" if decision.champion else ""
-    console.print(f"{decision.model} version {decision.version} is {decision.alias}: {decision.reason}")
-    console.print(f"locked test {decision.metric} {decision.candidate:.4f}{versus}", style="bold green")
-    console.print(f"next:  hpo ui  |  hpo predict {decision.model}@{decision.alias} 'some text'  |  hpo show")
 
 
 def _first_comment(text: str) -> str:

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hpo.executors import Event, WorkerLostError, worker
+from hpo.executors import Event, TaskFailedError, WorkerLostError, worker
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch deadlocks
 
@@ -69,9 +69,11 @@ class _Seat:
     def submit(self, task: str, payload: Any, *, key: str) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self.free, self.last_key = False, key
         pipe = self._connected()
-        threading.Thread(target=self._converse, args=(pipe, (task, payload), future), daemon=True).start()
+        with self._lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):  # receiving will say so again
+            pipe.send((task, payload))  # before anyone can ask this seat to stop: a stop must not come first
+        self.free, self.last_key = False, key
+        threading.Thread(target=self._listen, args=(pipe, future), daemon=True).start()
         return future
 
     def stop(self) -> None:
@@ -93,11 +95,9 @@ class _Seat:
             theirs.close()  # so that the worker's death is seen as the end of the pipe
         return self._pipe
 
-    def _converse(self, pipe: Connection, message: Any, future: Future[Any]) -> None:
-        """Send a task and wait for its answer, passing its progress on."""
+    def _listen(self, pipe: Connection, future: Future[Any]) -> None:
+        """Wait for a task's answer, passing its progress on."""
         try:
-            with self._lock:
-                pipe.send(message)
             kind, value = pipe.recv()
             while kind == "progress":
                 self._events.put(Event(self.last_key, value))
@@ -106,6 +106,8 @@ class _Seat:
             self._process.join(timeout=10)
             self.last_key, self._pipe = "", None
             kind, value = "error", WorkerLostError(_cause(self._process.exitcode))
+        except Exception as error:  # an answer that cannot be unpickled here
+            kind, value = "error", TaskFailedError(f"its answer cannot be read: {type(error).__name__}: {error}")
         self.free = True
         if kind == "done":
             future.set_result(value)

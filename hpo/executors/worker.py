@@ -4,6 +4,7 @@ It ends by itself when the controller is gone: a worker never outlives its study
 """
 
 import os
+import pickle
 import pkgutil
 import signal
 import sys
@@ -53,7 +54,7 @@ def main(pipe: Connection, *, threads: int, log: Path, parent: int) -> None:
         while True:
             message = pipe.recv()
             if message != "stop":  # a stop that came after the task it was meant for
-                pipe.send(_answer(message, PipeWatch(pipe, parent=parent)))
+                _reply(pipe, _answer(message, PipeWatch(pipe, parent=parent)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -67,6 +68,13 @@ def _answer(message: tuple[str, Any], watch: PipeWatch) -> tuple[str, Any]:
     except Exception as error:
         traceback.print_exc()
         return "error", TaskFailedError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+
+
+def _reply(pipe: Connection, answer: tuple[str, Any]) -> None:
+    try:
+        pipe.send(answer)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        pipe.send(("error", TaskFailedError(f"its answer cannot be sent: {type(error).__name__}: {error}")))
 
 
 def _use_threads(threads: int) -> None:

@@ -71,7 +71,7 @@ def _text(column: pa.ChunkedArray, name: str, shown: str) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _text(column.cast(kind.value_type), name, shown)
-    if pa.types.is_floating(kind):
+    if kind in (pa.float32(), pa.float64()):
         # Tables made from data frames hold missing numbers as NaN.
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
     elif not _is_plain(kind):

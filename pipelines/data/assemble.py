@@ -32,12 +32,14 @@ def assemble(
     orders = {split: canonical_order(keys[split], Column(tables[split].texts), codes[split]) for split in tables}
     for split in own:
         splits[split] = _taken(tables[split], codes[split], orders[split])
-    groups = _numbers(tables["train"].groups)
-    for split, rows in cut(keys["train"], codes["train"], shares, groups=groups, labels=labels).items():
+    train = tables["train"]
+    groups = _numbers(train.groups)
+    parts = cut(keys["train"], codes["train"], shares, groups=groups, labels=labels, shown=train.shown)
+    for split, rows in parts.items():
         ordered = orders["train"][np.isin(orders["train"], rows)]
         if split == "train" and config.train_rows is not None:
             ordered = subset(ordered, codes["train"], config.train_rows, labels=labels)
-        splits[split] = _taken(tables["train"], codes["train"], ordered)
+        splits[split] = _taken(train, codes["train"], ordered)
     return splits
 
 

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, TextIO
@@ -24,6 +25,7 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (codecs.BOM_UTF16_LE, "text in UTF-16", "save it as UTF-8: `iconv -f UTF-16 -t UTF-8 OLD > NEW`"),
     (codecs.BOM_UTF16_BE, "text in UTF-16", "save it as UTF-8: `iconv -f UTF-16 -t UTF-8 OLD > NEW`"),
 )
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 
 
@@ -75,10 +77,10 @@ def _undecodable(handle: BinaryIO, shown: str) -> str:
 
 
 def _explained(line: bytes, start: int) -> str:
-    if line[start] == 0xED and line[start + 1 : start + 2] >= b"\xa0":
-        octets = line[start : start + 3].hex(" ").upper()
+    octets = line[start : start + 3]
+    if _SURROGATE.match(octets):
         return (
-            f"holds half of a surrogate pair (bytes {octets}), which is no character; "
+            f"holds half of a surrogate pair (bytes {octets.hex(' ').upper()}), which is no character; "
             "write the file again with a correct UTF-8 encoder"
         )
     guess = line[start : start + 1].decode("cp1252", errors="replace")

@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.config import SPLIT_NAMES, DataConfig, SplitName
 from pipelines.data.arrow import arrow_table
 from pipelines.data.columns import choose_columns
+from pipelines.data.reading import exists
 from pipelines.data.values import Source, Table
 from pipelines.data.wording import quoted, suggestion
 from pipelines.errors import ConfigError, DataError
@@ -53,7 +54,7 @@ def read_hub(config: DataConfig) -> Source:
 
 def is_saved(path: Path) -> bool:
     """Whether `path` is a directory that `datasets` wrote by `save_to_disk`."""
-    return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    return any(exists(path / name) for name in ("dataset_dict.json", "state.json"))
 
 
 def read_saved(path: Path, config: DataConfig) -> Source:

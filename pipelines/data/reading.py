@@ -7,10 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines.data.wording import suggestion
+from pipelines.data.wording import limited, suggestion
 from pipelines.errors import DataError
 
 MAX_FILE_BYTES = 2 * 1024**3
+
+
+def exists(path: Path) -> bool:
+    """Whether anything, be it a dead link, stands at `path`; a name that no file can have does not."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @contextmanager
@@ -30,11 +39,13 @@ def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
         _refuse_size(before.st_size, shown)
         try:
             yield handle
+        except OSError as error:
+            raise DataError(f"{shown}: cannot be read to its end ({error.strerror}); check the disk") from error
         except DataError:
             # A half-written file looks damaged; the change is then the better explanation.
-            _refuse_changed(path, handle, before, shown=shown)
+            _refuse_changed(path, before, shown)
             raise
-        _refuse_changed(path, handle, before, shown=shown)
+        _refuse_changed(path, before, shown)
 
 
 def _refuse_special(path: Path, shown: str) -> None:
@@ -44,8 +55,8 @@ def _refuse_special(path: Path, shown: str) -> None:
         raise DataError(_missing(path, shown)) from None
     except PermissionError:
         raise DataError(f"{shown}: no permission to look into its directory; ask the owner for access") from None
-    except OSError as error:  # a name that is too long, a loop of links ...
-        raise DataError(f"{shown}: cannot be opened: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a name that is too long or holds a NUL, a loop of links ...
+        raise DataError(f"{shown!r}: is no usable file name ({error}); name another file") from None
     if stat.S_ISDIR(mode):
         raise DataError(_directory(path, shown))
     if not stat.S_ISREG(mode):
@@ -65,16 +76,23 @@ def _missing(path: Path, shown: str) -> str:
         return f"{shown}: is a link to {path.readlink()}, which does not exist; mend the link"
     if not path.parent.is_dir():
         return f"{shown}: no such file; the directory {path.parent} does not exist"
-    return f"{shown}: no such file{suggestion(path.name, sorted(entry.name for entry in path.parent.iterdir()))}"
+    return f"{shown}: no such file{suggestion(path.name, _files(path.parent))}"
 
 
 def _directory(path: Path, shown: str) -> str:
-    files = sorted(entry.name for entry in path.iterdir() if entry.is_file())[:5]
-    inside = f"; it holds {', '.join(files)}" if files else ""
+    files = _files(path)
+    inside = f"; it holds {limited(files)}" if files else ""
     return (
         f"{shown}: is a directory, and not one saved by `datasets` (`save_to_disk`){inside}; name one file, and the "
         "others as data.select, data.calibrate or data.test"
     )
+
+
+def _files(directory: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in directory.iterdir() if entry.is_file())
+    except PermissionError:  # nothing to suggest, then
+        return []
 
 
 def _refuse_size(size: int, shown: str) -> None:
@@ -87,13 +105,13 @@ def _refuse_size(size: int, shown: str) -> None:
         )
 
 
-def _refuse_changed(path: Path, handle: BinaryIO, before: os.stat_result, *, shown: str) -> None:
-    """Compare both the open file and what now stands at its path: it may be written to, or swapped."""
+def _refuse_changed(path: Path, before: os.stat_result, shown: str) -> None:
+    """Compare what now stands at the path with the file that was opened: it may be written to, or swapped."""
     try:
-        now = path.stat()
+        same = _identity(path.stat()) == _identity(before)
     except OSError:
-        now = None
-    if now is None or any(_identity(state) != _identity(before) for state in (os.fstat(handle.fileno()), now)):
+        same = False
+    if not same:
         raise DataError(f"{shown}: changed while it was being read; run again when nothing writes to it")
 
 

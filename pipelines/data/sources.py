@@ -9,7 +9,7 @@ from pipelines.data.delimited import read_delimited
 from pipelines.data.encoding import decoded
 from pipelines.data.jsonl import read_jsonl
 from pipelines.data.published import PRESETS, is_saved, read_hub, read_saved
-from pipelines.data.reading import opened
+from pipelines.data.reading import exists, opened
 from pipelines.data.samples import SAMPLES, read_sample
 from pipelines.data.values import Source, Table
 from pipelines.data.wording import listing, suggestion
@@ -36,7 +36,7 @@ def read_source(config: DataConfig) -> Source:
     An existing path, or what looks like one, is local; then come `sample:NAME`, presets and hub ids. Raises
     `DataError` when there is no such thing or it cannot be read, `ConfigError` for settings that do not apply.
     """
-    path = Path(config.source).expanduser()
+    path = _path(config.source)
     if config.source.startswith("sample:") or _is_local(config.source):
         _refuse_hub_settings(config)
         return read_saved(path, config) if is_saved(path) else _read_files(config)
@@ -46,10 +46,17 @@ def read_source(config: DataConfig) -> Source:
     return read_hub(config)
 
 
+def _path(source: str) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:  # `~nobody` names no user here; the file is then missing under that very name
+        return Path(source)
+
+
 def _is_local(source: str) -> bool:
-    path = Path(source).expanduser()
+    path = _path(source)
     looks_like_path = source.startswith((".", "/", "~")) or path.suffix.lower() in _SUFFIXES
-    return looks_like_path or path.exists() or path.is_symlink()
+    return looks_like_path or exists(path)
 
 
 def _refuse_hub_settings(config: DataConfig) -> None:
@@ -76,7 +83,7 @@ def _read_files(config: DataConfig) -> Source:
     is_sample = config.source.startswith("sample:")
     return Source(
         name=tables["train"].name,
-        address=config.source if is_sample else str(Path(config.source).expanduser().absolute()),
+        address=config.source if is_sample else str(_path(config.source).absolute()),
         tables=tables,
         published=all(place.startswith("sample:") for place in places.values()),
     )
@@ -90,7 +97,7 @@ def _read(place: str, config: DataConfig) -> Table:
                 f"{place}: no such sample{suggestion(name, SAMPLES)}; the samples are {listing([*SAMPLES])}"
             )
         return read_sample(name, config)
-    return _read_file(Path(place).expanduser(), config, shown=place)
+    return _read_file(_path(place), config, shown=place)
 
 
 def _read_file(path: Path, config: DataConfig, *, shown: str) -> Table:

@@ -32,16 +32,22 @@ def planned(config: DataConfig, own: Sequence[SplitName]) -> dict[SplitName, flo
 
 
 def cut(
-    keys: Keys, codes: Indices, shares: Mapping[SplitName, float], *, groups: Indices | None, labels: Sequence[str]
+    keys: Keys,
+    codes: Indices,
+    shares: Mapping[SplitName, float],
+    *,
+    groups: Indices | None,
+    labels: Sequence[str],
+    shown: str,
 ) -> dict[SplitName, Indices]:
     """Row indices by split, stratified by class; rows of equal text or equal group stay together.
 
-    `keys` (rows, 2), `codes` (rows,) class indices, `groups` (rows,) group numbers. Raises `DataError` when a
-    class has too few texts (or groups) to stand in every split.
+    `keys` (rows, 2), `codes` (rows,) class indices, `groups` (rows,) group numbers; `shown` names the file in
+    messages. Raises `DataError` when a class has too few texts (or groups) to stand in every split.
     """
     units = _units(keys, groups)
-    _refuse_few_rows(len(codes), shares)
-    _refuse_rare(units, codes, shares, labels=labels, what="text" if groups is None else "group")
+    _refuse_few_rows(len(codes), shares, shown)
+    _refuse_rare(units, codes, shares, labels=labels, what="text" if groups is None else "group", shown=shown)
     strata = _majority(units, codes, len(labels))
     rank = _ranks(units, keys)
     sizes = np.bincount(units)
@@ -52,7 +58,7 @@ def cut(
         part_of_unit[members] = _parts(sizes[members], list(shares.values()))
     part_of_row = part_of_unit[units]
     parts = {split: np.flatnonzero(part_of_row == part) for part, split in enumerate(shares)}
-    _refuse_lost(parts, codes, labels)
+    _refuse_lost(parts, codes, labels, shown=shown)
     return parts
 
 
@@ -130,32 +136,34 @@ def _apportioned(counts: Indices, rows: int) -> Indices:
     return wanted
 
 
-def _refuse_few_rows(rows: int, shares: Mapping[SplitName, float]) -> None:
+def _refuse_few_rows(rows: int, shares: Mapping[SplitName, float], shown: str) -> None:
     if rows < len(shares):
-        raise DataError(f"{counted(rows, 'row')} cannot fill {len(shares)} splits ({listing(list(shares))}); add rows")
+        raise DataError(
+            f"{shown}: {counted(rows, 'row')} cannot fill {len(shares)} splits ({listing(list(shares))}); add rows"
+        )
 
 
 def _refuse_rare(
-    units: Indices, codes: Indices, shares: Mapping[SplitName, float], *, labels: Sequence[str], what: str
+    units: Indices, codes: Indices, shares: Mapping[SplitName, float], *, labels: Sequence[str], what: str, shown: str
 ) -> None:
     """Rows that stay together fill one split only, so each class needs as many texts or groups as there are splits."""
     holds = np.unique(units * len(labels) + codes) % len(labels)
     counts = np.bincount(holds, minlength=len(labels))
     faults = [
-        f"the class {labels[code]!r} has only {counted(int(counts[code]), f'different {what}')}, but each of the "
-        f"{len(shares)} splits cut from the train file ({listing(list(shares))}) needs one; add examples or remove the "
-        "class"
+        f"{shown}: the class {labels[code]!r} has only {counted(int(counts[code]), f'different {what}')}, but each of "
+        f"the {len(shares)} splits cut from the train file ({listing(list(shares))}) needs one; add examples or "
+        "remove the class"
         for code in np.flatnonzero(counts < len(shares)).tolist()
     ]
     if faults:
         raise DataError("\n".join(faults))
 
 
-def _refuse_lost(parts: Mapping[SplitName, Indices], codes: Indices, labels: Sequence[str]) -> None:
+def _refuse_lost(parts: Mapping[SplitName, Indices], codes: Indices, labels: Sequence[str], *, shown: str) -> None:
     """Rows of a class that stands in the minority of every group it is in may all land in one split."""
     for split in [split for split in parts if split in ("train", "select")]:
         for code in np.flatnonzero(np.bincount(codes[parts[split]], minlength=len(labels)) == 0).tolist():
             raise DataError(
-                f"the class {labels[code]!r} has no row in {split}, because its groups must stay together; use another "
-                "data.split_seed, smaller groups, or a file of its own for that split"
+                f"{shown}: the class {labels[code]!r} has no row in {split}, because its groups must stay together; "
+                "use another data.split_seed, smaller groups, or a file of its own for that split"
             )

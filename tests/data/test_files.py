@@ -1,4 +1,5 @@
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,33 @@ def test_dead_link_is_refused_with_its_target(write: Write, refused: Refused, tm
 def test_loop_of_links_is_refused(write: Write, refused: Refused, tmp_path: Path) -> None:
     write("other.csv", table(pairs(20)))
     (tmp_path / "loop.csv").symlink_to("loop.csv")
-    assert refused("loop.csv").startswith("loop.csv: ")
+    assert refused("loop.csv").startswith("'loop.csv': is no usable file name (")
+
+
+@pytest.mark.parametrize("name", ["a\0b.csv", "x" * 300 + ".csv"])
+def test_impossible_file_name_is_refused(refused: Refused, name: str) -> None:
+    assert refused(name).startswith(f"{name!r}: is no usable file name (")
+
+
+def test_home_of_an_unknown_user_is_a_missing_file(refused: Refused) -> None:
+    assert refused("~nobody-of-that-name/a.csv").startswith("~nobody-of-that-name/a.csv: no such file;")
+
+
+def test_disk_that_fails_while_reading_is_told(write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("reviews.csv", table(pairs(20)))
+
+    def failing(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pipelines.data.encoding.refuse_foreign", failing)
+    assert refused("reviews.csv") == "reviews.csv: cannot be read to its end (Input/output error); check the disk"
+
+
+def test_socket_is_refused(write: Write, refused: Refused) -> None:
+    write("other.csv", table(pairs(20)))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("reviews.csv")
+        assert refused("reviews.csv").startswith("reviews.csv: is a socket, not a regular file;")
 
 
 def test_pipe_is_refused_without_waiting_for_a_writer(write: Write, refused: Refused, tmp_path: Path) -> None:
@@ -80,9 +107,9 @@ def test_device_is_refused(refused: Refused) -> None:
     assert refused("/dev/zero") == "/dev/zero: is a device, not a regular file; write its content to a file first"
 
 
-@pytest.mark.parametrize("swap", [True, False], ids=["replaced", "written to"])
+@pytest.mark.parametrize("change", ["replaced", "written to", "deleted"])
 def test_file_that_changes_while_it_is_read_is_refused(
-    write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch, swap: bool
+    write: Write, refused: Refused, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     path = write("reviews.csv", table(pairs(20)))
     other = write("other.csv", table(pairs(30)))
@@ -90,8 +117,10 @@ def test_file_that_changes_while_it_is_read_is_refused(
 
     def changed_meanwhile(size: int, shown: str) -> None:
         before(size, shown)
-        if swap:
+        if change == "replaced":
             other.replace(path)
+        elif change == "deleted":
+            path.unlink()
         else:
             path.write_text("text,label\n")
 

@@ -49,6 +49,13 @@ def test_all_faulty_lines_are_told_at_once(write: Write, refused: Refused) -> No
     assert lines[5:] == ["reviews.jsonl: 2 more faulty lines"]
 
 
+def test_empty_lines_are_skipped_and_still_counted(write: Write, refused: Refused) -> None:
+    write("reviews.jsonl", "\n" + _lines().replace("\n", "\n\n") + "\nnothing")
+    assert refused("reviews.jsonl").startswith("reviews.jsonl, line 41: is not JSON: ")
+    write("blank.jsonl", "\n \n")
+    assert refused("blank.jsonl") == "blank.jsonl: holds only blank lines; it needs one JSON object per line"
+
+
 @pytest.mark.parametrize("content", ["[\n", json.dumps([{"text": "a", "label": "b"}])])
 def test_one_json_array_is_refused_with_the_remedy(write: Write, refused: Refused, content: str) -> None:
     write("reviews.jsonl", content)

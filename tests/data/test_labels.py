@@ -80,8 +80,8 @@ def test_single_class_is_refused(write: Write, refused: Refused) -> None:
 def test_class_with_too_few_examples_for_the_splits_is_refused(write: Write, refused: Refused) -> None:
     write("reviews.csv", table([*pairs(20), ("odd", "rare")]))
     assert refused("reviews.csv") == (
-        "the class 'rare' has only 1 different text, but each of the 4 splits cut from the train file (test, "
-        "calibrate, select and train) needs one; add examples or remove the class"
+        "reviews.csv: the class 'rare' has only 1 different text, but each of the 4 splits cut from the train file "
+        "(test, calibrate, select and train) needs one; add examples or remove the class"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from pipelines.config import DataConfig
-from pipelines.data import load_data
+from pipelines.data import load_data, published
 from pipelines.errors import ConfigError, DataError
 
 from .rows import Refused
@@ -34,7 +34,7 @@ def _unlabelled(count: int) -> Dataset:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """A hub with the given data sets; `asked` holds the arguments of each call."""
+    """A hub with the given data sets; `asked` holds what it was asked for, in order."""
     shelf: Hub = {"asked": []}
 
     def load_dataset(path: str, **settings: Any) -> Any:
@@ -44,6 +44,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
         return shelf[path]
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(published, "prepare", lambda place: shelf["asked"].append(place))
     return shelf
 
 
@@ -54,7 +55,7 @@ def _sizes(config: DataConfig) -> dict[str, int]:
 def test_hub_data_set_is_asked_for_with_its_configuration_and_revision(hub: Hub) -> None:
     hub["owner/name"] = DatasetDict(train=_split(100))
     dataset = load_data(DataConfig(source="owner/name", config="plain", revision="abc"))
-    assert hub["asked"] == [("owner/name", {"name": "plain", "revision": "abc"})]
+    assert hub["asked"] == ["owner/name", ("owner/name", {"name": "plain", "revision": "abc"})]
     assert (dataset.name, dataset.source, dataset.labels) == ("owner/name", "owner/name", NAMES)
     assert dataset.splits["train"].ids[0].startswith("owner/name/train:")
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -23,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-c", f"{_LOAD}print(load_data(DataConfig(source='sample:movies')).digest)"]
     environment = {"HPO_CACHE": str(directory)}
     processes = [
-        subprocess.Popen(command, env={**samples.environ, **environment}, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     digests = {process.communicate(timeout=240)[0] for process in processes}

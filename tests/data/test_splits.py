@@ -56,7 +56,9 @@ def test_no_rows_to_rank_trials_by_is_a_contradiction(write: Write) -> None:
 
 def test_fewer_rows_than_splits_are_refused(write: Write, refused: Refused) -> None:
     write("reviews.csv", table(pairs(3)))
-    assert refused("reviews.csv") == ("3 rows cannot fill 4 splits (test, calibrate, select and train); add rows")
+    assert refused("reviews.csv") == (
+        "reviews.csv: 3 rows cannot fill 4 splits (test, calibrate, select and train); add rows"
+    )
 
 
 def test_own_files_replace_the_fractions_of_their_splits(write: Write) -> None:
@@ -75,6 +77,16 @@ def test_order_of_the_file_changes_neither_splits_nor_digest(write: Write) -> No
         for name in SPLIT_NAMES:
             assert list(again.splits[name].texts) == list(first.splits[name].texts)
             assert again.splits[name].labels.tolist() == first.splits[name].labels.tolist()
+
+
+def test_order_of_the_file_does_not_matter_with_groups_either(write: Write) -> None:
+    rows: list[tuple[str, ...]] = [
+        (text, label, f"author {row * 7 % 30}") for row, (text, label) in enumerate(pairs(120))
+    ]
+    first = _loaded(write, rows, group="author")
+    for seed in range(3):
+        random.Random(seed).shuffle(rows)
+        assert _loaded(write, rows, group="author").digest == first.digest
 
 
 def test_order_of_an_own_file_does_not_matter_either(write: Write) -> None:
@@ -143,8 +155,8 @@ def test_class_that_is_a_minority_in_all_its_groups_is_split_with_them(write: Wr
 def test_class_that_its_groups_keep_out_of_a_split_is_refused(write: Write, refused: Refused) -> None:
     write("reviews.csv", table(_with_a_minority(4), header=("text", "label", "author")))
     assert refused("reviews.csv", group="author") == (
-        "the class 'rare' has no row in select, because its groups must stay together; use another data.split_seed, "
-        "smaller groups, or a file of its own for that split"
+        "reviews.csv: the class 'rare' has no row in select, because its groups must stay together; use another "
+        "data.split_seed, smaller groups, or a file of its own for that split"
     )
 
 

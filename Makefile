@@ -1,0 +1,67 @@
+# `make demo` and `make test` do all set-up on a machine with python3 (3.11 or newer), venv, pip and git.
+#
+# PyTorch: on a machine without a GPU, let pip find the CPU build, which is 10 times smaller: name PyTorch's CPU wheel
+# index (see "Get started" on pytorch.org) in PIP_EXTRA_INDEX_URL, or a folder of wheels in PIP_FIND_LINKS.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check
+TORCH  := $(shell grep '^torch==' constraints.txt)
+export MLFLOW_DISABLE_TELEMETRY = true
+
+.PHONY: help demo test test-long check format bench lock clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo ## set up, run the quickstart study, and say what to type next
+	$(BIN)/hpo run quickstart
+	$(BIN)/hpo list
+	@echo
+	@echo "What to type next:"
+	@echo "  $(BIN)/hpo predict sentiment@champion \"a dull, lifeless film\" \"one of the year's best\""
+	@echo "  $(BIN)/hpo show quickstart          all trials"
+	@echo "  $(BIN)/hpo ui                       the MLflow pages"
+	@echo "  $(BIN)/hpo pull sentiment@champion out/model"
+	@echo "  $(BIN)/hpo init-spec                a study of your own data"
+
+test: $(VENV)/.dev ## all tests but the long ones
+	$(BIN)/pytest
+
+test-long: $(VENV)/.dev ## the tests that take minutes
+	$(BIN)/pytest -m long
+
+check: $(VENV)/.dev ## style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## measure what a study costs beyond training
+	$(BIN)/python -m benchmarks.overhead
+
+# The wheel of torch first and alone: asked for as a range, pip would take the newest build with all of CUDA.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(TORCH)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(PIP) install --quiet -c constraints.txt -e '.[quickstart]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	$(PIP) install --quiet -c constraints.txt -e '.[quickstart,dev]'
+	@touch $@ $(VENV)/.demo
+
+lock: ## write the exact versions of this environment into constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^torch==([0-9.]+).*/torch==\1/' > constraints.txt
+
+clean: ## remove the environment and everything built; the content of mlruns/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

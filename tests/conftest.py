@@ -1,0 +1,114 @@
+"""Tiny checkpoints and toy data, built once; and no test speaks to anything outside this machine."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Read by libraries when they are imported, so before everything else.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums in one order: equal seeds give equal bits
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+from pipelines.data import Dataset, save_dataset
+from tests import tiny
+
+if TYPE_CHECKING:
+    from pipelines.workbench import Workbench
+
+
+class OutboundError(AssertionError):
+    """A test tried to reach another machine."""
+
+
+def refuse_outbound(address: Any) -> None:
+    """Raises `OutboundError` unless an address is of this machine; paths are Unix sockets."""
+    if not isinstance(address, tuple):
+        return
+    host = str(address[0])
+    try:
+        local = ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        local = host in {"localhost", ""}
+    if not local:
+        raise OutboundError(f"connection to {address}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the caller's settings, nothing of the network."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        refuse_outbound(address)
+        connect(self, address)
+
+    def guarded_ex(self: socket.socket, address: Any) -> int:
+        refuse_outbound(address)
+        return connect_ex(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("MLFLOW_") or name == "HPO_STORAGE"]:
+            patch.delenv(name)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("HPO_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setattr(socket.socket, "connect", guarded)
+        patch.setattr(socket.socket, "connect_ex", guarded_ex)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A random checkpoint of each family, by short name."""
+    home = tmp_path_factory.mktemp("checkpoints")
+    return {family: tiny.save_checkpoint_of(family, home) for family in tiny.FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_checkpoints: dict[str, Path]) -> Path:
+    """A random BERT checkpoint."""
+    return tiny_checkpoints["bert"]
+
+
+@pytest.fixture(scope="session")
+def toy_dataset() -> Dataset:
+    """Two classes, told apart by their words: 240 rows to train on."""
+    return tiny.dataset()
+
+
+@pytest.fixture(scope="session")
+def toy_data_dir(toy_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two-class data as a directory."""
+    directory = tmp_path_factory.mktemp("data") / "toy"
+    save_dataset(toy_dataset, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def toy_dataset_3() -> Dataset:
+    """Three classes, told apart by their words: 240 rows to train on."""
+    return tiny.dataset(classes=3)
+
+
+@pytest.fixture(scope="session")
+def toy_data_dir_3(toy_dataset_3: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three-class data as a directory."""
+    directory = tmp_path_factory.mktemp("data") / "toy3"
+    save_dataset(toy_dataset_3, directory)
+    return directory
+
+
+@pytest.fixture
+def workbench(monkeypatch: pytest.MonkeyPatch) -> Iterator["Workbench"]:
+    """A workbench as a process has it that just started."""
+    from pipelines import run as run_module  # imports torch: only for those who need it
+    from pipelines.workbench import Workbench
+
+    fresh = Workbench()
+    monkeypatch.setattr(run_module, "_WORKBENCH", fresh)
+    yield fresh
+    fresh.put_down()

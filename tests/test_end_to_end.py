@@ -1,0 +1,340 @@
+"""Whole studies through the command line: real processes, real Optuna storage, real MLflow, a tiny real BERT."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from tests.commands import Home, kill_group, new_home, wait_until
+
+TRIALS = 4
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+WORDS = {"good": ["great", "lovely", "fine"], "bad": ["dull", "awful", "poor"], "mixed": ["uneven", "odd", "average"]}
+
+SPEC = """
+name: own
+objective: macro_f1
+budget: {{trials: {trials}}}
+sampler: {{name: random}}
+pruner: nop
+run:
+  data: {{source: reviews.csv, fractions: {{select: 0.2, calibrate: 0.1, test: 0.2}}}}
+  model: {{name: "{model}"}}
+  tokens: {{max_length: 16}}
+  train: {{epochs: {epochs}, evaluations: 3, checkpoint_seconds: 0.2}}
+space:
+  train.learning_rate: {{low: 1e-4, high: 1e-2, log: true}}
+  train.batch_size: [8, 16]
+workers: {{count: 2, threads: 1}}
+register_as: reviews
+"""
+
+
+def write_study(home: Path, model: Path, *, rows: int = 240, epochs: int = 3, trials: int = TRIALS) -> None:
+    """A three-class CSV and a study of it."""
+    labels = list(WORDS)
+    table = [(f"a {WORDS[labels[n % 3]][n % 7 % 3]} film, take {n}", labels[n % 3]) for n in range(rows)]
+    pd.DataFrame(table, columns=["text", "label"]).to_csv(home / "reviews.csv", index=False)
+    (home / "own.yaml").write_text(SPEC.format(model=model, epochs=epochs, trials=trials))
+
+
+def assert_whole(home: Home, *, trials: int = TRIALS) -> None:
+    """N finished trials, one MLflow run each with the same status, and curves without gap or double step."""
+    shown = home.json("show", "own")
+    assert [row["trial"] for row in shown] == list(range(trials))
+    runs = home.runs("own")
+    assert len(runs) == trials + 1
+    by_id = {run.info.run_id: run for run in runs}
+    for row in shown:
+        run = by_id.pop(row["run_id"])
+        assert run.info.status == STATUS[row["state"]]
+        assert run.data.tags["hpo.trial"] == str(row["trial"])
+        for metric in ("train/loss", "select/macro_f1"):
+            steps = home.curve(row["run_id"], metric)
+            assert steps == sorted(set(steps)), f"trial {row['trial']}, {metric}"
+        assert len(home.curve(row["run_id"], "train/loss")) >= 3
+        assert run.data.metrics["objective/macro_f1"] == pytest.approx(row["value"])
+        assert run.data.metrics["select/macro_f1"] == pytest.approx(row["value"])
+    (parent,) = by_id.values()
+    assert parent.data.tags["hpo.kind"] == "study"
+    assert parent.info.status == "FINISHED"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Home:
+    """A home in which the study has run to its end."""
+    home = new_home(tmp_path_factory.mktemp("finished"))
+    write_study(home.path, tiny_bert)
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home
+
+
+def test_a_study_of_a_three_class_csv_ends_with_a_champion(finished: Home) -> None:
+    assert_whole(finished)
+    (row,) = finished.json("list")
+    assert (row["finished"], row["trials"], row["registers"]) == (TRIALS, TRIALS, "reviews")
+    client = mlflow.MlflowClient(finished.tracking)
+    version = client.get_model_version_by_alias("reviews", "champion")
+    assert version.tags["hpo.study"] == "own"
+    assert "How to use" in version.description
+
+
+def test_the_first_trial_is_the_known_good_default(finished: Home) -> None:
+    first = finished.json("show", "own", "0")
+    assert first["params"]["train.learning_rate"] == pytest.approx(1e-4)  # BERT's 3e-5, moved into the range
+    assert first["params"]["train.batch_size"] == 16  # BERT's 32 is no choice here; the nearest is
+
+
+def test_only_the_best_trial_keeps_its_model_and_nobody_keeps_checkpoints(finished: Home) -> None:
+    work = finished.path / "mlruns/work/own"
+    (row,) = finished.json("list")
+    assert [path.parent.name for path in work.glob("trial-*/model")] == [f"trial-{row['best_trial']:05d}"]
+    assert not list(work.glob("trial-*/checkpoints/*"))
+    assert not list(work.rglob("*.tmp"))
+
+
+def test_pull_predict_and_mlflow_give_the_same_answers(finished: Home) -> None:
+    texts = ["a great film, take 1", "an awful film", "an uneven film"]
+    answers = finished.json("predict", "reviews@champion", *texts)
+    assert [sorted(answer["probabilities"]) for answer in answers] == [["bad", "good", "mixed"]] * 3
+    pulled = finished.hpo("pull", "reviews@champion", "out/model")
+    assert pulled.returncode == 0, pulled.stderr
+    script = (
+        "import json, sys, mlflow, transformers\n"
+        "texts = json.loads(sys.argv[1])\n"
+        "pipe = transformers.pipeline('text-classification', 'out/model')\n"
+        "mlflow.set_tracking_uri('sqlite:///mlruns/mlflow.db')\n"
+        "table = mlflow.pyfunc.load_model('models:/reviews@champion').predict(texts)\n"
+        "print(json.dumps([[row['label'], row['score']] for row in pipe(texts)]))\n"
+        "print(table[['label', 'probability']].to_json(orient='values'))\n"
+    )
+    import json
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(texts)],
+        cwd=finished.path,
+        env=finished.env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines()[-2:]:
+        for answer, (label, probability) in zip(answers, json.loads(line), strict=True):
+            assert label == answer["label"]
+            assert probability == pytest.approx(answer["probability"], abs=1e-5)
+
+
+def test_a_trials_run_has_its_artifacts_inputs_and_provenance(finished: Home) -> None:
+    (row,) = [row for row in finished.json("show", "own") if row["trial"] == 0]
+    client = mlflow.MlflowClient(finished.tracking)
+    names = {item.path for item in client.list_artifacts(row["run_id"])}
+    pictures = {"confusion_matrix.png", "roc_curve.png", "pr_curve.png", "calibration_curve.png", "training.png"}
+    assert pictures | {"predictions.parquet", "mistakes.json", "config.json"} <= names
+    run = client.get_run(row["run_id"])
+    assert {entry.tags[0].value for entry in run.inputs.dataset_inputs} == {"train", "select", "calibrate", "test"}
+    assert run.data.params["train.learning_rate"] == str(row["searched"]["train.learning_rate"])
+    assert "version.torch" in run.data.tags
+
+
+def test_the_same_command_again_redoes_nothing(finished: Home) -> None:
+    before = finished.json("show", "own")
+    again = finished.hpo("run", "own.yaml")
+    assert again.returncode == 0, again.stderr
+    assert "all 4 trials are finished" in again.stdout
+    assert finished.json("show", "own") == before
+    client = mlflow.MlflowClient(finished.tracking)
+    assert len(client.search_model_versions("name = 'reviews'")) == 1
+
+
+def test_a_changed_study_is_refused_with_the_difference(finished: Home) -> None:
+    done = finished.hpo("run", "own.yaml", "train.epochs=5")
+    assert done.returncode == 2
+    assert "run.train.epochs: was 3.0, is 5" in done.stderr
+
+
+def test_a_second_study_competes_with_the_champion(finished: Home) -> None:
+    done = finished.hpo(
+        "run", "own.yaml", "name=rival", "budget.trials=1", "train.epochs=0.2", "train.learning_rate=1e-6"
+    )
+    assert done.returncode == 0, done.stderr
+    client = mlflow.MlflowClient(finished.tracking)
+    assert client.get_model_version_by_alias("reviews", "champion").tags["hpo.study"] == "own"
+    assert client.get_model_version_by_alias("reviews", "challenger").tags["hpo.study"] == "rival"
+    decision = finished.json("promote", "rival")
+    assert decision["reason"] == "not better than the champion on the locked test rows (macro_f1)"
+    assert decision["candidate"] <= decision["champion"]
+
+
+def test_unknown_names_are_refused_in_one_line_with_the_remedy(finished: Home) -> None:
+    cases = {
+        ("show", "owm"): (2, "there is no study 'owm'; did you mean own?"),
+        ("show", "own", "99"): (2, "study 'own' has no trial 99"),
+        ("predict", "reviwes@champion", "x"): (5, "there is no registered model 'reviwes'"),
+        ("predict", "reviews@boss", "x"): (5, "aliases: challenger, champion"),
+        ("predict", "reviews@champion", " "): (3, "text 1 is blank"),
+        ("pull", "reviews/99", "out/none"): (5, "no such version or alias"),
+        ("pull", "reviews", "."): (5, "exists and is not an empty directory"),
+        ("run", "nope.yaml"): (2, "no such file, and no shipped study of that name"),
+        ("run", "own.yaml", "--tracking-uri", "file:runs"): (4, "MLflow no longer writes to plain files"),
+        ("run", "own.yaml", "--tracking-uri", "http://127.0.0.1:9"): (4, "tracking http://127.0.0.1:9"),
+        ("run", "own.yaml", "--storage", "postgresql://u:secret@127.0.0.1:9/x"): (4, "storage postgresql"),
+    }
+    for words, (code, text) in cases.items():
+        done = finished.hpo(*words)
+        assert (done.returncode, text in done.stderr) == (code, True), (words, done.returncode, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "secret" not in done.stderr + done.stdout
+
+
+def test_five_mistakes_are_five_messages_and_nothing_is_created(tmp_path: Path) -> None:
+    home = new_home(tmp_path)
+    (tmp_path / "bad.yaml").write_text(
+        "objective: acuracy\nbudget: {trials: 0}\nsampler: tpee\n"
+        "run: {train: {batch_size: '16'}, data: {source: ./nope.csv}}\nspace: {train.learning_rat: [1e-5]}\n"
+    )
+    done = home.hpo("run", "bad.yaml")
+    assert done.returncode == 2
+    for expected in (
+        "objective[0].metric: 'acuracy' is never measured; did you mean accuracy?",
+        "budget.trials: should be greater than or equal to 1, not 0",
+        "sampler.name: Optuna has no sampler 'tpee'; did you mean tpe?",
+        "run.train.batch_size: should be a valid integer, not text '16'",
+        "space.train.learning_rat: no such setting; did you mean train.learning_rate?",
+        "run.data.source: ./nope.csv: there is no such file",
+    ):
+        assert expected in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml"]
+
+
+def test_bad_data_is_refused_before_anything_is_written(tmp_path: Path, tiny_bert: Path) -> None:
+    home = new_home(tmp_path)
+    write_study(tmp_path, tiny_bert)
+    with (tmp_path / "reviews.csv").open("a") as file:
+        file.write("one,two,three\n")
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 3
+    assert "reviews.csv" in done.stderr
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_length_beyond_the_model_is_refused_before_training(tmp_path: Path, tiny_bert: Path) -> None:
+    home = new_home(tmp_path)
+    write_study(tmp_path, tiny_bert)
+    done = home.hpo("run", "own.yaml", "tokens.max_length=8000")
+    assert done.returncode == 5
+    assert "tokens.max_length: 8000 is beyond the" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def trial_steps(home: Home) -> int:
+    """How much all trials of the study have journalled so far, in bytes."""
+    return sum(path.stat().st_size for path in home.path.glob("mlruns/work/own/trial-*/progress.jsonl"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_request_keeps_everything_and_the_same_command_continues(
+    tmp_path: Path, tiny_bert: Path, number: signal.Signals
+) -> None:
+    home = new_home(tmp_path)
+    write_study(tmp_path, tiny_bert, epochs=30)
+    process = home.start("run", "own.yaml")
+    wait_until(lambda: trial_steps(home) > 2_000)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, output
+    assert "run the same command again to continue" in output
+    states = {row["trial"]: row["state"] for row in home.json("show", "own")}
+    assert "INTERRUPTED" in states.values()
+    assert {run.info.status for run in home.runs("own")} <= {"SCHEDULED", "FINISHED"}
+    assert list(home.path.glob("mlruns/work/own/trial-*/checkpoints/step-*"))
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 0, done.stderr
+    assert_whole(home)
+
+
+@pytest.mark.parametrize("bytes_written", [100, 2_000, 12_000])
+def test_a_killed_study_is_continued_by_the_same_command(tmp_path: Path, tiny_bert: Path, bytes_written: int) -> None:
+    home = new_home(tmp_path)
+    write_study(tmp_path, tiny_bert, epochs=30, trials=3)
+    process = home.start("run", "own.yaml")
+    wait_until(lambda: trial_steps(home) > bytes_written)
+    kill_group(process)
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 0, done.stderr
+    assert_whole(home, trials=3)
+
+
+def test_a_second_controller_is_told_who_holds_the_study(tmp_path: Path, tiny_bert: Path) -> None:
+    home = new_home(tmp_path)
+    write_study(tmp_path, tiny_bert, epochs=30)
+    process = home.start("run", "own.yaml")
+    try:
+        wait_until(lambda: trial_steps(home) > 0)
+        second = home.hpo("run", "own.yaml")
+        assert second.returncode == 4
+        assert f"study 'own' is being run by process {process.pid}" in second.stderr
+    finally:
+        kill_group(process)
+
+
+def test_two_objectives_are_optimized_together_without_pruning(tmp_path: Path, tiny_bert: Path) -> None:
+    home = new_home(tmp_path)
+    write_study(tmp_path, tiny_bert, trials=3)
+    spec = (tmp_path / "own.yaml").read_text().replace("objective: macro_f1", "objective: [macro_f1, latency_ms]")
+    (tmp_path / "own.yaml").write_text(spec.replace("name: random", "name: nsgaii"))
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 0, done.stderr
+    rows = home.json("show", "own")
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 3
+    assert all(len(row["values"]) == 2 and row["values"][1] > 0 for row in rows)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real tracking server on loopback, with its own database and artifacts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = tmp_path / "server"
+    store.mkdir()
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
+        "--artifacts-destination", str(store / "artifacts"), "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    env = new_home(tmp_path).env | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = subprocess.Popen(
+        command, env=env, cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: _answers(url))
+    yield url
+    kill_group(process)  # type: ignore[arg-type]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        time.sleep(0.3)
+        return False
+
+
+def test_a_study_works_against_a_tracking_server(tmp_path: Path, tiny_bert: Path, server: str) -> None:
+    home = new_home(tmp_path, MLFLOW_TRACKING_URI=server)
+    write_study(tmp_path, tiny_bert, trials=2)
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_whole(home, trials=2)
+    (answer,) = home.json("predict", "reviews@champion", "a great film")
+    assert answer["model"] == "reviews/1"
+    assert not (tmp_path / "mlruns/mlflow.db").exists()
