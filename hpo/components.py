@@ -3,9 +3,11 @@
 import hashlib
 import importlib.util
 import inspect
+import warnings
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
@@ -92,7 +94,9 @@ def _construct(kind: Any, options: dict[str, Any], *, section: str, name: str) -
             f"{section}.options.{unknown[0]}: {name} has no such option{hint}; it has: {', '.join(known)}"
         )
     try:
-        return kind(**options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # which options are experimental is no news to a study
+            return kind(**options)
     except (TypeError, ValueError, ImportError) as error:
         raise ConfigError(f"{section}.options: {name} refuses them: {error}") from error
 

@@ -29,7 +29,7 @@ from hpo.study import Controller
 from pipelines.config import RunConfig, flatten
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
 from pipelines.errors import StorageError
-from pipelines.files import write_text
+from pipelines.files import write_json, write_text
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, TestJob, WarmUpJob
 from pipelines.tracking import Tracker, connect, tracking_errors
@@ -132,15 +132,30 @@ def _session(
             spec, study, dataset=dataset, places=places, ledger=ledger, client=client, score_on_test=scorer
         )
     _close_tracker(tracker, spec, study, places=places, interrupted=controller.stopped_on_request, decision=decision)
-    wall = time.monotonic() - start
-    useful = controller.useful / executor.slots + scorer.seconds
+    overhead = _overhead(controller, wall=time.monotonic() - start, tested=scorer.seconds)
     return Outcome(
         reason=reason,
         best=best_trial(study),
         decision=decision,
         signal=controller.signal,
-        overhead=max(0.0, wall - useful - controller.idle / executor.slots) / wall if controller.useful else None,
+        overhead=overhead,
     )
+
+
+def _overhead(controller: Controller, *, wall: float, tested: float) -> float | None:
+    """Share of a session's wall time that workers neither trained, nor evaluated, nor had nothing left to do.
+
+    `tested` are the seconds of the evaluation on the locked split. The figures are kept in `report/session.json`.
+    """
+    if not controller.useful:
+        return None
+    slots = controller.executor.slots
+    useful, idle = controller.useful / slots, controller.idle / slots
+    share = max(0.0, wall - useful - idle - tested) / wall
+    seconds = {"wall": wall, "useful": useful, "idle": idle, "tested": tested}
+    report = controller.places.study(controller.spec.name) / "report"
+    write_json(report / "session.json", {"workers": slots, "overhead": share, "seconds": seconds})
+    return share
 
 
 def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Callable[[], Choice]:

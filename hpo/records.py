@@ -1,5 +1,6 @@
 """`trial.json` in a trial's directory: what the controller decided, for whoever mirrors or lists the trials."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def write_record(
         "reason": reason,
         "objective": [objective.metric for objective in study.objective],
         "values": values,
-        "scores": scores,
+        "scores": {name: score for name, score in scores.items() if math.isfinite(score)},
         "params": flatten(config.model_dump()),
         "searched": sorted(study.space),
         "seconds": {kind: round(value, 3) for kind, value in seconds.items()},

@@ -24,6 +24,7 @@ _FIXED_SECTIONS = ("data.", "seed")
 _FIXED = {"train.evaluations", "train.checkpoint_seconds", "train.early_stopping", "model.revision"}
 SETTINGS = flatten(RunConfig().model_dump())
 SEARCHABLE = [a for a in SETTINGS if not a.startswith(_FIXED_SECTIONS) and a not in _FIXED]
+_CHECKPOINTS_OWN = {"model.dropout": 0.1}  # what a setting that is left to the checkpoint is in nearly all of them
 _INTEGERS = {"tokens.max_length", "train.batch_size", "train.micro_batch_size"}
 
 
@@ -85,7 +86,8 @@ def default_trials(spec: StudySpec) -> list[dict[str, Any]]:
         parameters = {}
         for address in spec.space:
             name, dimension = name_and_dimension(spec, address, model=model)
-            parameters[name] = _inside(known[address], distribution(address, dimension))
+            value = _CHECKPOINTS_OWN.get(address) if known[address] is None else known[address]
+            parameters[name] = _inside(value, distribution(address, dimension))
         trials.append(parameters)
     return trials
 
@@ -151,8 +153,7 @@ def _inside(value: Any, allowed: BaseDistribution) -> Any:
     if isinstance(allowed, CategoricalDistribution):
         return _nearest(value, list(allowed.choices))
     if isinstance(allowed, (IntDistribution, FloatDistribution)):
-        if value is None:
-            return allowed.low
+        value = allowed.low if value is None else value
         nearest = min(max(value, allowed.low), allowed.high)
         return allowed.low + round((nearest - allowed.low) / allowed.step) * allowed.step if allowed.step else nearest
     return value

@@ -20,7 +20,7 @@ _SAMPLE = 20_000  # texts that are measured; a split has no order, so its first 
 _BYTES_PER_TOKEN = 4.0  # of English in a vocabulary of some 30,000 pieces; bytes also count what has no spaces
 _SPECIAL_TOKENS = 2
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*( [\w./-]+)*", re.ASCII)
-_COLUMN = 32  # where the comments start
+_COLUMN = 31  # where the comments start
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def export_model(model: Any, tokenizer: Any, directory: Path, *, labels: tuple[s
     facts = ModelFacts(labels=labels, max_length=tokens.max_length, truncation=tokens.truncation)
     tokenizer.model_max_length = tokens.max_length
     tokenizer.truncation_side = "right" if tokens.truncation == "head" else "left"
+    tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side  # only what stands here is written
     tokenizer.backend_tokenizer.no_truncation()  # whatever it encoded before, the same files are written
     tokenizer.backend_tokenizer.no_padding()
     with new_directory(directory) as beside:

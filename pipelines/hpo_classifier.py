@@ -40,6 +40,8 @@ class Classifier:
     @torch.inference_mode()
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Probability of every class for every text, (texts, classes); rows sum to 1."""
+        if not texts:  # the tokenizers fail on an empty list
+            return np.empty((0, len(self.labels)))
         encoding = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_length, return_attention_mask=False
         )["input_ids"]

@@ -159,8 +159,8 @@ def _packed(directory: Path, target: Path) -> Path:
     outputs = [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]
     outputs += [ColSpec(DataType.double, f"p.{label}") for label in labels]
     here = Path(__file__).parent
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # advice about type hints; the signature is given
+    # MLflow advises type hints, though the signature is given; it resets filters, so the advice is collected instead.
+    with warnings.catch_warnings(record=True):
         mlflow.pyfunc.save_model(
             path=str(target),
             python_model=str(here / "mlflow_model.py"),

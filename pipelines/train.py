@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from pipelines.batches import epoch_batches, evaluation_batches, steps_per_epoch, total_steps
 from pipelines.config import RunConfig, TrainConfig
+from pipelines.errors import ConfigError
 from pipelines.tokens import Encoded
 
 _EVALUATION_TOKENS = 8_192  # tokens per batch without gradients: large enough to fill the device, small in memory
@@ -187,4 +188,7 @@ def _accelerator(precision: str) -> Any:
 
     AcceleratorState._reset_state()
     GradientState._reset_state()
-    return Accelerator(mixed_precision="no" if precision in {"fp32", "auto"} else precision)
+    accelerator = Accelerator(mixed_precision="no" if precision in {"fp32", "auto"} else precision)
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise ConfigError("train.precision: fp16 needs a GPU (a CPU would silently compute in fp32); take bf16 or fp32")
+    return accelerator

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,4 +112,34 @@ def workbench(monkeypatch: pytest.MonkeyPatch) -> Iterator["Workbench"]:
     fresh = Workbench()
     monkeypatch.setattr(run_module, "_WORKBENCH", fresh)
     yield fresh
-    fresh.put_down()
+    if fresh._trial is not None:
+        fresh._trial.journal.close()
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than everything else together, and are tested elsewhere."""
+    from pipelines import run as run_module
+
+    monkeypatch.setattr(run_module, "draw_report", lambda *_: None)
+    monkeypatch.setattr(run_module, "draw_training", lambda *_: None)
+
+
+@pytest.fixture
+def hub_cache(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The hub's cache with two revisions of `acme/tiny`; the second one's word embeddings are twice the first's."""
+    import huggingface_hub.constants
+    from safetensors.torch import load_file, save_file
+
+    repository = tmp_path / "models--acme--tiny"
+    for number, revision in enumerate(("1" * 40, "2" * 40), start=1):
+        snapshot = repository / "snapshots" / revision
+        shutil.copytree(tiny_bert, snapshot)
+        weights = load_file(snapshot / "model.safetensors")
+        weights["embeddings.word_embeddings.weight"] *= number
+        save_file(weights, snapshot / "model.safetensors", metadata={"format": "pt"})
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1" * 40)
+    (repository / "refs" / "v2").write_text("2" * 40)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return "acme/tiny"

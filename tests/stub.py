@@ -63,7 +63,7 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
 def instruct(study: Path, **orders: Any) -> None:
     """Tell the stub how to behave in a study: `pace` (seconds a step), `scores` (instead of its own), and `faults`.
 
-    `faults` maps a trial's number, or `*` for all, to the fault of each of its calls; a word alone stands for every call.
+    `faults` maps a trial's number, or `*` for all, to the fault of each of its calls; one word stands for every call.
     """
     study.mkdir(parents=True, exist_ok=True)
     write_json(study / "stub.json", orders)
@@ -159,7 +159,7 @@ def answer_with_a_lambda(payload: Any, *, watch: Watch) -> Any:
     return lambda: None
 
 
-class _Stubborn(DataError):
+class _StubbornError(DataError):
     """An error that pickles and does not unpickle."""
 
     def __init__(self, file: str, line: int) -> None:
@@ -168,7 +168,7 @@ class _Stubborn(DataError):
 
 def fail_stubbornly(payload: Any, *, watch: Watch) -> None:
     """Raise an error that arrives broken."""
-    raise _Stubborn("reviews.csv", 3)
+    raise _StubbornError("reviews.csv", 3)
 
 
 def tell(payload: int, *, watch: Watch) -> str:

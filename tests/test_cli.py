@@ -60,11 +60,11 @@ def test_the_schema_describes_every_setting() -> None:
 
 def test_check_shows_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
-    rows = "\n".join(f"text number {n},{'yes' if n % 2 else 'no'}" for n in range(100))
+    rows = "\n".join(f"text number {n},{'yes' if n % 2 else 'no'}" for n in range(200))
     (tmp_path / "my.csv").write_text(f"text,label\n{rows}\n")
     shown = CliRunner().invoke(
         app, ["check", "quickstart", f"data.source={tmp_path}/my.csv", "data.train_rows=40", "--json"]
     )
     assert shown.exit_code == 0, shown.output
-    assert '"rows": "train 40, select 15, calibrate 5, test 20"' in shown.output
+    assert '"rows": "train 40, select 30, calibrate 10, test 40"' in shown.output
     assert not (tmp_path / "home").exists()

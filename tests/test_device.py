@@ -38,7 +38,8 @@ def test_requested_precision_is_taken_unmeasured(requested: str, measurement: Me
 
 
 @pytest.mark.parametrize(
-    ("ratio", "chosen", "shown"), [(2.0, "bf16", "2.0"), (1.14, "bf16", "1.1"), (1.06, "fp32", "1.1"), (0.2, "fp32", "0.2")]
+    ("ratio", "chosen", "shown"),
+    [(2.0, "bf16", "2.0"), (1.14, "bf16", "1.1"), (1.06, "fp32", "1.1"), (0.2, "fp32", "0.2")],
 )
 def test_faster_precision_is_chosen_with_its_reason(
     ratio: float, chosen: str, shown: str, measurement: Measurement, tmp_path: Path

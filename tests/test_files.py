@@ -94,9 +94,14 @@ def test_directory_replaces_what_stood_there(tmp_path: Path) -> None:
 def test_directory_does_not_appear_when_its_block_fails(tmp_path: Path) -> None:
     with new_directory(tmp_path / "place") as beside:
         (beside / "old.txt").write_text("old")
-    with pytest.raises(RuntimeError, match="midway"), new_directory(tmp_path / "place") as beside:
-        (beside / "new.txt").write_text("half")
-        raise RuntimeError("midway")
+
+    def write_half() -> None:
+        with new_directory(tmp_path / "place") as beside:
+            (beside / "new.txt").write_text("half")
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        write_half()
     assert names(tmp_path) == ["place"]
     assert names(tmp_path / "place") == ["old.txt"]
 
@@ -115,7 +120,7 @@ def test_every_file_is_on_disk_before_the_directory_gets_its_name(
     fsync, rename = os.fsync, Path.rename
 
     def flushed(descriptor: int) -> None:
-        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.partition(".")[0] or "beside")
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name.partition(".")[0] or "beside")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", flushed)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipelines.models import (
     new_classifier,
 )
 from tests import tiny
+from tests.conftest import OutboundError
 
 LABELS = ("negative", "positive")
 TEXTS = ["awful", "the film was wonderful", "the plot was boring, on a rainy sunday, as my brother said"]
@@ -359,6 +361,13 @@ def test_unknown_hub_id_is_refused_at_once_when_offline(name: str) -> None:
     )
 
 
+def test_no_test_reaches_another_machine() -> None:
+    with pytest.raises(OutboundError, match=r"192\.0\.2\.1"):
+        socket.create_connection(("192.0.2.1", 443), timeout=0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        socket.create_connection(server.getsockname(), timeout=5).close()
+
+
 def refusal(name: str) -> str:
     """The message with which a model is refused; quickly, and without a traceback of somebody else's."""
     start = time.monotonic()
@@ -371,33 +380,5 @@ def refusal(name: str) -> str:
     return message
 
 
-@pytest.fixture
-def hub_cache(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The hub's cache with two revisions of `acme/tiny`; the second one's word embeddings are twice the first's."""
-    import huggingface_hub.constants
-
-    repository = tmp_path / "models--acme--tiny"
-    for number, revision in enumerate(("1" * 40, "2" * 40), start=1):
-        snapshot = repository / "snapshots" / revision
-        shutil.copytree(tiny_bert, snapshot)
-        weights = load_file(snapshot / "model.safetensors")
-        weights["embeddings.word_embeddings.weight"] *= number
-        save_file(weights, snapshot / "model.safetensors", metadata={"format": "pt"})
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("1" * 40)
-    (repository / "refs" / "v2").write_text("2" * 40)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    return "acme/tiny"
-
-
 def test_a_checkpoint_in_the_hubs_cache_loads_without_the_hub(hub_cache: str) -> None:
     assert load_pretrained(ModelConfig(name=hub_cache), labels=LABELS).fresh
-
-
-def test_model_revision_chooses_the_weights(hub_cache: str) -> None:
-    name = "bert.embeddings.word_embeddings.weight"
-    main, second = (
-        load_pretrained(ModelConfig(name=hub_cache, revision=revision), labels=LABELS).weights[name]
-        for revision in (None, "v2")
-    )
-    assert torch.equal(main * 2, second)

@@ -17,7 +17,13 @@ from pipelines.models import load_tokenizer
 from pipelines.tokens import Encoded, Tokenizer, cached, encode, fingerprint
 from tests import tiny
 
-TEXTS = ["the film was wonderful", "awful", "", "the plot was boring, on a rainy sunday, as my brother said", "🙂 moving"]
+TEXTS = [
+    "the film was wonderful",
+    "awful",
+    "",
+    "the plot was boring, on a rainy sunday, as my brother said",
+    "🙂 moving",
+]
 LONG = "the film was boring, on a rainy sunday, for the price of a ticket, as my brother said, wonderful"
 CONFIG = TokensConfig(max_length=16)
 

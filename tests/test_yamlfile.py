@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.yamlfile import load_yaml, parse_yaml
@@ -115,21 +116,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 _LEAVES = st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats(allow_nan=False, allow_infinity=False)
-_TREES = st.recursive(_LEAVES | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
+_TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), max_size=8)
+_TREES = st.recursive(_LEAVES | _TEXTS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXTS, inner))
 
 
+@settings(max_examples=50, deadline=None)
 @given(_TREES)
-def test_what_json_writes_is_read_back(tree: Any) -> None:
-    """JSON is YAML: our loader loses nothing of it."""
-    import json
-
-    assert parse_yaml(json.dumps(tree), where="-") == tree
+def test_json_is_yaml(tree: Any) -> None:
+    assert parse_yaml(json.dumps(tree, ensure_ascii=False), where="-") == tree
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.text(alphabet="ab:-[]{}&*!?|>'\"#%@`,0123456789e.+ \n\t<=~"))
 def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
+    refused = None
     try:
         parse_yaml(text, where="study.yaml")
     except ConfigError as error:
-        assert str(error).startswith("study.yaml:")
-        assert "\n" not in str(error)
+        refused = str(error)
+    assert refused is None or (refused.startswith("study.yaml:") and "\n" not in refused)

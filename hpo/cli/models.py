@@ -61,7 +61,7 @@ def pull(
 def predict(
     model: Model,
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT...", help="Texts to classify; `-` reads lines.")
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts to classify; `-` reads lines.")
     ] = None,
     as_json: AsJson = False,
     tracking_uri: Tracking = None,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.data import Dataset
 
 _NOTHING = "-"
+_COLUMNS = {"text": "Column of the texts", "label": "Column of the classes"}
 # What a message of the data step names as the remedy, and what it is called here.
 _OPTIONS = {
     r"data\.text\b": "--text COLUMN",
@@ -141,12 +142,12 @@ def _load(config: "DataConfig", ask: _Asker) -> "tuple[DataConfig, Dataset]":
             return config, load_data(config)
         except DataError as error:
             options = [option for setting, option in _OPTIONS.items() if re.search(setting, str(error))]
-            roles = [role for role in ("text", "label") if f"--{role} COLUMN" in options]
+            roles = [role for role in _COLUMNS if f"--{role} COLUMN" in options]
             if ask.yes or not roles:
                 hint = f" (here: {' '.join(options)})" if options else ""
                 raise DataError(f"{error}{hint}") from error
             screen().print(str(error))
-        config = config.model_copy(update={role: ask(f"data.{role}", f"--{role}", given=None) for role in roles})
+        config = config.model_copy(update={role: ask(_COLUMNS[role], f"--{role}", given=None) for role in roles})
 
 
 def _one_target(file: Path | None, output: Path | None, *, force: bool) -> Path | None:

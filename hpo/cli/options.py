@@ -12,9 +12,9 @@ Storage = Annotated[str | None, typer.Option(help="Studies: database URL (enviro
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table for people.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PATH=VALUE]...", help="Settings to change, by address: `train.epochs=2 budget.trials=8`."),
+    typer.Argument(metavar="PATH=VALUE", help="Settings to change, by address: `train.epochs=2 budget.trials=8`."),
 ]
 Spec = Annotated[
     str,
-    typer.Argument(metavar="[SPEC]", help="A shipped study (see `hpo check --list`), or the path of a YAML file."),
+    typer.Argument(metavar="SPEC", help="A shipped study (see `hpo check --list`), or the path of a YAML file."),
 ]

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import queue
 import threading
+import time
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,7 +33,8 @@ class LocalExecutor:
         free = [seat for seat in self._seats if seat.free]
         if not free:
             raise RuntimeError("no free worker: submit at most `slots` tasks at a time")
-        seat = next((seat for seat in free if seat.last_key == key), free[0])
+        # Else the seat that rests longest: what another left a moment ago, it may be about to come back to.
+        seat = min(free, key=lambda seat: (seat.last_key != key, seat.freed))
         return seat.submit(task, payload, key=key)
 
     def events(self) -> list[Event]:
@@ -65,6 +67,8 @@ class _Seat:
         self._pipe: Connection | None = None
         self.last_key = ""
         self.free = True
+        self.freed = 0.0
+        """When the last task ended, by the monotonic clock."""
 
     def submit(self, task: str, payload: Any, *, key: str) -> Future[Any]:
         future: Future[Any] = Future()
@@ -104,11 +108,11 @@ class _Seat:
                 kind, value = pipe.recv()
         except (EOFError, OSError):
             self._process.join(timeout=10)
-            self.last_key, self._pipe = "", None
+            self._pipe = None
             kind, value = "error", WorkerLostError(_cause(self._process.exitcode))
         except Exception as error:  # an answer that cannot be unpickled here
             kind, value = "error", TaskFailedError(f"its answer cannot be read: {type(error).__name__}: {error}")
-        self.free = True
+        self.free, self.freed = True, time.monotonic()
         if kind == "done":
             future.set_result(value)
         else:

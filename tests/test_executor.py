@@ -1,0 +1,216 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hpo.executors import Executor, TaskFailedError, WorkerLostError
+from hpo.executors.local import LocalExecutor
+from pipelines.errors import DataError
+from pipelines.segment import InfeasibleError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalExecutor]:
+    """Two workers, shared by the tests of this file: what one does to them must not trouble the next."""
+    with closing(LocalExecutor(workers=2, threads=1, logs=tmp_path_factory.mktemp("logs"))) as shared:
+        yield shared
+
+
+def run(executor: Executor, task: str, payload: Any = None, *, key: str = "a") -> Any:
+    return executor.submit(f"tests.stub:{task}", payload, key=key).result(timeout=60)
+
+
+def occupy(executor: Executor, folder: Path, *keys: str) -> None:
+    """Have all workers at work at the same time, one for each key, and stop them."""
+    futures = [executor.submit("tests.stub:wait_for_stop", folder / key, key=key) for key in keys]
+    with pytest.raises(RuntimeError, match="no free worker: submit at most `slots` tasks at a time"):
+        executor.submit("tests.stub:echo", None, key="another")
+    assert eventually(lambda: all((folder / key).exists() for key in keys))
+    executor.stop()
+    assert [type(future.result(timeout=60)) for future in futures] == [int] * len(keys)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_task_answers_with_its_result(executor: LocalExecutor) -> None:
+    payload = {"path": Path("a"), "numbers": (1, 2.5, None)}
+    assert run(executor, "echo", payload) == payload
+    assert executor.slots == 2
+
+
+def test_tasks_run_side_by_side_and_never_more_than_there_are_workers(executor: LocalExecutor, tmp_path: Path) -> None:
+    occupy(executor, tmp_path, "a", "b")
+
+
+def test_a_users_error_arrives_as_itself(executor: LocalExecutor) -> None:
+    with pytest.raises(DataError) as caught:
+        run(executor, "fail", "data")
+    assert str(caught.value) == "reviews.csv: line 3: no label"
+    assert caught.value.exit_code == 3
+
+
+def test_an_infeasible_configuration_arrives_as_itself(executor: LocalExecutor) -> None:
+    with pytest.raises(InfeasibleError, match="diverged: the loss is not finite at step 1"):
+        run(executor, "fail", "infeasible")
+
+
+def test_our_own_bug_arrives_with_its_traceback(executor: LocalExecutor) -> None:
+    with pytest.raises(TaskFailedError) as caught:
+        run(executor, "fail", "raise")
+    headline, _, rest = str(caught.value).partition("\n")
+    assert headline == "ValueError: a bug"
+    assert rest.startswith("Traceback (most recent call last)")
+    assert "raise error\nValueError: a bug" in rest
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("no_such_task", "AttributeError: module 'tests.stub' has no attribute 'no_such_task'"),
+        ("answer_with_a_lambda", "its answer cannot be sent: "),
+        ("fail_stubbornly", "its answer cannot be read: TypeError: "),
+    ],
+)
+def test_an_answer_that_cannot_travel_fails_the_task_and_spares_the_worker(
+    executor: LocalExecutor, task: str, message: str
+) -> None:
+    pid, _ = run(executor, "whoami", "travel")
+    with pytest.raises(TaskFailedError) as caught:
+        run(executor, task)
+    assert str(caught.value).startswith(message)
+    assert run(executor, "whoami", "travel", key="a")[0] == pid
+
+
+@pytest.mark.parametrize(
+    ("task", "payload", "message"),
+    [
+        ("fail", "exit", "the worker process ended with code 3"),
+        ("leave", 5, "the worker process ended with code 5"),
+        ("fail", "kill", "the worker process was killed (by the kernel when memory ran out, or by hand)"),
+    ],
+)
+def test_a_dead_worker_is_named_and_replaced(
+    executor: LocalExecutor, tmp_path: Path, task: str, payload: Any, message: str
+) -> None:
+    pid, _ = run(executor, "whoami", "before")
+    with pytest.raises(WorkerLostError) as caught:
+        run(executor, task, payload)
+    assert str(caught.value) == message
+    assert run(executor, "whoami", "after")[0] != pid
+    occupy(executor, tmp_path, "a", "b")
+
+
+def test_a_worker_that_died_between_tasks_is_replaced(executor: LocalExecutor) -> None:
+    pid, _ = run(executor, "whoami", "idle")
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    assert run(executor, "whoami", "idle")[0] != pid
+
+
+def test_a_trial_stays_warm_on_its_worker(executor: LocalExecutor, tmp_path: Path) -> None:
+    occupy(executor, tmp_path, "left", "right")
+    first = {key: run(executor, "whoami", key, key=key) for key in ("left", "right")}
+    assert first["left"][0] != first["right"][0]
+    for calls in (2, 3):
+        for key in ("right", "left"):
+            assert run(executor, "whoami", key, key=key) == (first[key][0], calls)
+
+
+def test_progress_is_told_under_the_tasks_key_and_not_too_often(executor: LocalExecutor) -> None:
+    executor.events()
+    assert run(executor, "tell", 120, key="study/7") == "told"
+    events = executor.events()
+    assert {event.key for event in events} == {"study/7"}
+    assert events[0].progress == {"step": 0.0}
+    assert 2 <= len(events) <= 12, "about two a second"
+    assert executor.events() == []
+
+
+def test_a_stop_reaches_every_running_task_at_once(executor: LocalExecutor, tmp_path: Path) -> None:
+    """Also one that was submitted a moment ago: the stop must not overtake it."""
+    for _ in range(5):
+        futures = [executor.submit("tests.stub:wait_for_stop", tmp_path / name, key=name) for name in "ab"]
+        executor.stop()
+        assert [type(future.result(timeout=60)) for future in futures] == [int, int]
+
+
+def test_a_stop_that_comes_too_late_does_not_stop_the_next_task(executor: LocalExecutor, tmp_path: Path) -> None:
+    seat = executor._seats[0]
+    run(executor, "echo", key="late")
+    assert seat._pipe is not None
+    seat._pipe.send("stop")  # what a stop leaves behind that crossed the answer
+    later: Future[int] = executor.submit("tests.stub:wait_for_stop", tmp_path / "work", key=seat.last_key)
+    assert eventually(lambda: (tmp_path / "work").exists())
+    executor.stop()
+    assert later.result(timeout=60) > 0
+
+
+def test_what_workers_print_goes_to_their_logs(tmp_path: Path) -> None:
+    executor = LocalExecutor(workers=1, threads=1, logs=tmp_path / "logs")
+    with closing(executor), pytest.raises(TaskFailedError):
+        run(executor, "fail", "raise")
+    assert "ValueError: a bug" in (tmp_path / "logs" / "worker-0.log").read_text()
+
+
+def test_closing_leaves_no_process_and_no_open_future(tmp_path: Path) -> None:
+    executor = LocalExecutor(workers=2, threads=1, logs=tmp_path / "logs")
+    pids = {executor.submit("tests.stub:whoami", name, key=name).result(timeout=60)[0] for name in "ab"}
+    at_work = executor.submit("tests.stub:wait_for_stop", tmp_path / "work", key="c")
+    assert eventually(lambda: (tmp_path / "work").exists())
+    executor.close()
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    with pytest.raises(WorkerLostError):
+        at_work.result(timeout=60)
+    executor.close()  # a second time does no harm
+
+
+_CONTROLLER = """
+import sys, time
+from pathlib import Path
+from hpo.executors.local import LocalExecutor
+
+if __name__ == "__main__":
+    home = Path(sys.argv[1])
+    executor = LocalExecutor(workers=2, threads=1, logs=home / "logs")
+    resting = executor.submit("tests.stub:wait_for_stop", home / "resting", key="resting")
+    working = executor.submit("tests.stub:wait_for_stop", home / "working", key="working")
+    while not (home / "resting").exists() or not (home / "working").exists():
+        time.sleep(0.02)
+    executor._seats[0].stop()
+    resting.result()
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_workers_end_when_their_controller_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "controller.py"
+    script.write_text(_CONTROLLER)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, env=env) as controller:
+        assert controller.stdout is not None
+        assert controller.stdout.readline()
+        workers = psutil.Process(controller.pid).children(recursive=True)
+        assert len(workers) >= 2
+        controller.kill()
+    assert eventually(lambda: not any(map(alive, workers)))
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -1,0 +1,263 @@
+from typing import Any
+
+import optuna
+import pytest
+from pydantic import ValidationError
+
+from hpo.space import (
+    SEARCHABLE,
+    SETTINGS,
+    address_of,
+    default_trials,
+    grid_of,
+    space_problems,
+    suggest,
+    trial_config,
+)
+from hpo.spec import StudySpec
+from pipelines.config import RunConfig
+from pipelines.errors import ConfigError
+from pipelines.families import FAMILIES
+
+_TWO_MODELS = {
+    "model.name": ["bert", "gpt2"],
+    "train.learning_rate": {
+        "low": 1e-5,
+        "high": 1e-4,
+        "log": True,
+        "per_model": {"gpt2": {"low": 1e-3, "high": 1e-2, "log": True}},
+    },
+    "train.batch_size": {"choices": [8, 16], "per_model": {"bert": {"low": 32, "high": 64}}},
+}
+
+
+def a_spec(space: dict[str, Any], **run: Any) -> StudySpec:
+    return StudySpec.model_validate({"name": "a", "space": space, "run": run})
+
+
+def proposals(spec: StudySpec, count: int = 60) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What a random sampler proposes: values by address, and Optuna's own parameters."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    pairs = []
+    for _ in range(count):
+        trial = study.ask()
+        pairs.append((suggest(trial, spec), trial.params))
+    return pairs
+
+
+def test_a_choice_keeps_its_type() -> None:
+    space = {"train.batch_size": [8, 16], "train.max_grad_norm": [None, 1.0], "train.schedule": ["linear", "cosine"]}
+    found = [values for values, _ in proposals(a_spec(space))]
+    for address, dimension in space.items():
+        assert {(type(values[address]), values[address]) for values in found} == {(type(one), one) for one in dimension}
+
+
+@pytest.mark.parametrize("address", ["tokens.max_length", "train.batch_size", "train.micro_batch_size"])
+def test_a_whole_number_is_searched_in_whole_numbers(address: str) -> None:
+    found = [values[address] for values, _ in proposals(a_spec({address: {"low": 4, "high": 9}}))]
+    assert {type(value) for value in found} == {int}
+    assert set(found) == set(range(4, 10))
+
+
+def test_every_searchable_range_gives_values_that_the_setting_accepts() -> None:
+    numbers = [address for address in SEARCHABLE if isinstance(SETTINGS[address], (int, float))]
+    for address in numbers:
+        ends = {"low": 4, "high": 9} if isinstance(SETTINGS[address], int) else {"low": 0.25, "high": 0.75}
+        spec = a_spec({address: ends})
+        assert space_problems(spec) == []
+        for values, _ in proposals(spec, 3):
+            assert type(values[address]) is type(SETTINGS[address])
+            assert trial_config(spec, values)
+    assert len(numbers) >= 10
+
+
+def test_steps_and_logarithms_are_kept() -> None:
+    spec = a_spec(
+        {
+            "train.weight_decay": {"low": 0.0, "high": 0.3, "step": 0.1},
+            "train.batch_size": {"low": 8, "high": 32, "step": 8},
+            "tokens.max_length": {"low": 8, "high": 512, "log": True},
+            "train.learning_rate": {"low": 1e-6, "high": 1e-2, "log": True},
+        }
+    )
+    found = [values for values, _ in proposals(spec, 200)]
+    assert {round(values["train.weight_decay"], 6) for values in found} == {0.0, 0.1, 0.2, 0.3}
+    assert {values["train.batch_size"] for values in found} == {8, 16, 24, 32}
+    assert {type(values["tokens.max_length"]) for values in found} == {int}
+    for address, middle in (("train.learning_rate", 1e-4), ("tokens.max_length", 64)):  # of the logarithms
+        assert 70 < sum(values[address] < middle for values in found) < 130
+
+
+def test_a_range_of_one_model_is_a_parameter_of_its_own() -> None:
+    pairs = proposals(a_spec(_TWO_MODELS))
+    assert {values["model.name"] for values, _ in pairs} == {"bert", "gpt2"}
+    for values, parameters in pairs:
+        assert set(values) == set(_TWO_MODELS)
+        if values["model.name"] == "bert":
+            assert set(parameters) == {"model.name", "train.learning_rate", "train.batch_size[bert]"}
+            assert 1e-5 <= values["train.learning_rate"] <= 1e-4
+            assert 32 <= values["train.batch_size"] <= 64
+        else:
+            assert set(parameters) == {"model.name", "train.learning_rate[gpt2]", "train.batch_size"}
+            assert 1e-3 <= values["train.learning_rate"] <= 1e-2
+            assert values["train.batch_size"] in {8, 16}
+        assert {address_of(name): value for name, value in parameters.items()} == values
+
+
+def test_without_a_choice_of_models_the_model_of_the_study_decides() -> None:
+    space = {"train.learning_rate": _TWO_MODELS["train.learning_rate"]}
+    for model, name in (("gpt2", "train.learning_rate[gpt2]"), ("bert", "train.learning_rate")):
+        for _, parameters in proposals(a_spec(space, model={"name": model}), 3):
+            assert set(parameters) == {name}
+
+
+def test_a_sampled_value_comes_before_run_before_family_before_default() -> None:
+    family = FAMILIES["roberta"].defaults
+    spec = a_spec(
+        {"train.learning_rate": {"low": 0.1, "high": 0.5}},
+        model={"name": "roberta"},
+        train={"learning_rate": 0.3, "warmup_ratio": 0.25},
+    )
+    config = trial_config(spec, {"train.learning_rate": 0.2})
+    assert config.train.learning_rate == 0.2  # sampled, although run says otherwise
+    assert config.train.warmup_ratio == 0.25 != family["train.warmup_ratio"]  # said by run
+    assert config.train.weight_decay == family["train.weight_decay"] != RunConfig().train.weight_decay  # the family's
+    assert config.train.epochs == RunConfig().train.epochs  # nobody says anything
+    assert trial_config(spec, {}).train.learning_rate == 0.3
+
+
+def test_what_run_says_counts_even_where_it_repeats_the_default() -> None:
+    default = RunConfig().train.weight_decay
+    assert trial_config(a_spec({}, model={"name": "roberta"}), {}).train.weight_decay != default
+    spec = a_spec({}, model={"name": "roberta"}, train={"weight_decay": default})
+    assert trial_config(spec, {}).train.weight_decay == default
+
+
+def test_the_sampled_model_brings_its_own_familys_defaults() -> None:
+    spec = a_spec({"model.name": ["bert", "gpt2"]})
+    for model in ("bert", "gpt2"):
+        config = trial_config(spec, {"model.name": model})
+        assert config.model.name == model
+        assert config.train.learning_rate == FAMILIES[model].defaults["train.learning_rate"]
+
+
+def test_an_unknown_family_has_no_defaults() -> None:
+    assert trial_config(a_spec({}, model={"name": "somebody/model"}), {}).train == RunConfig().train
+
+
+def test_values_that_contradict_each_other_are_refused() -> None:
+    spec = a_spec({}, train={"schedule": "constant_with_cooldown", "cooldown_ratio": 0.5})
+    with pytest.raises(ValidationError, match=r"warmup_ratio \+ cooldown_ratio must not exceed 1"):
+        trial_config(spec, {"train.warmup_ratio": 0.6})
+
+
+def test_the_first_trials_are_the_known_good_defaults_of_each_model() -> None:
+    bert, gpt2 = default_trials(a_spec(_TWO_MODELS))
+    assert bert == {"model.name": "bert", "train.learning_rate": 3e-5, "train.batch_size[bert]": 32}
+    assert gpt2 == {"model.name": "gpt2", "train.learning_rate[gpt2]": 1e-3, "train.batch_size": 16}, "moved inside"
+
+
+@pytest.mark.parametrize(
+    ("dimension", "expected"),
+    [
+        ({"low": 1e-3, "high": 1e-2}, 1e-3),
+        ({"low": 1e-7, "high": 1e-6, "log": True}, 1e-6),
+        ({"low": 0.0, "high": 1.0, "step": 0.5}, 0.0),
+        ({"low": 1e-5, "high": 1e-3}, 1e-4),
+        ([1e-5, 1e-4], 1e-4),
+        ([1e-5, 2e-4, 3e-4], 1e-5),
+        ([3e-4, 2e-4], 2e-4),
+    ],
+)
+def test_a_default_outside_its_range_moves_to_the_nearest_value(dimension: Any, expected: float) -> None:
+    (trial,) = default_trials(a_spec({"train.learning_rate": dimension}))  # minilm: 1e-4
+    assert trial == {"train.learning_rate": pytest.approx(expected)}
+
+
+def test_a_default_that_is_no_number_finds_its_place() -> None:
+    spec = a_spec(
+        {
+            "train.micro_batch_size": {"low": 4, "high": 8},  # all at once by default
+            "model.dropout": [0.2, None],
+            "train.schedule": ["cosine", "constant_with_cooldown"],
+        }
+    )
+    assert default_trials(spec) == [
+        {"train.micro_batch_size": 4, "model.dropout": None, "train.schedule": "cosine"},
+    ]
+
+
+def test_the_default_trials_can_be_enqueued_and_are_what_suggest_returns() -> None:
+    spec = a_spec(_TWO_MODELS)
+    study = optuna.create_study()
+    for parameters in default_trials(spec):
+        study.enqueue_trial(parameters)
+    found = [suggest(study.ask(), spec) for _ in range(2)]
+    expected = [{address_of(name): value for name, value in one.items()} for one in default_trials(spec)]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("seed", "the seed is never a hyperparameter: searching it rewards luck"),
+        ("data.source", "this setting is the same for all trials of a study; set it under run"),
+        ("data.fractions.test", "this setting is the same for all trials of a study; set it under run"),
+        ("data.split_seed", "this setting is the same for all trials of a study; set it under run"),
+        ("model.revision", "this setting is the same for all trials of a study; set it under run"),
+        ("train.evaluations", "this setting is the same for all trials of a study; set it under run"),
+        ("train.early_stopping", "this setting is the same for all trials of a study; set it under run"),
+        ("train.checkpoint_seconds", "this setting is the same for all trials of a study; set it under run"),
+        ("train.learning_rat", "no such setting; did you mean train.learning_rate?"),
+        ("budget.trials", "no such setting"),
+    ],
+)
+def test_what_a_trial_may_not_vary_is_refused(address: str, message: str) -> None:
+    assert space_problems(a_spec({address: [1, 2]})) == [(f"space.{address}", message)]
+
+
+def test_nothing_of_the_data_and_no_seed_is_searchable() -> None:
+    assert [address for address in SEARCHABLE if address.startswith("data.") or "seed" in address] == []
+    assert {"train.learning_rate", "model.name", "tokens.max_length"} <= set(SEARCHABLE)
+
+
+def test_every_refused_choice_is_reported() -> None:
+    problems = space_problems(a_spec({"train.batch_size": [0, 8, 1.5, "16"], "train.beta1": [1.0]}))
+    assert problems == [
+        ("space.train.batch_size", "0: input should be greater than or equal to 1"),
+        ("space.train.batch_size", "1.5: input should be a valid integer"),
+        ("space.train.batch_size", "'16': input should be a valid integer"),
+        ("space.train.beta1", "1.0: input should be less than 1"),
+    ]
+
+
+def test_a_grid_has_every_value_of_every_dimension() -> None:
+    grid = grid_of(
+        a_spec(
+            {
+                "train.batch_size": {"low": 8, "high": 20, "step": 4},
+                "train.weight_decay": {"low": 0.0, "high": 0.3, "step": 0.1},
+                "train.schedule": ["linear", "cosine"],
+            }
+        )
+    )
+    assert grid["train.batch_size"] == [8, 12, 16, 20]
+    assert {type(value) for value in grid["train.batch_size"]} == {int}
+    assert grid["train.weight_decay"] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert grid["train.schedule"] == ["linear", "cosine"]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "message"),
+    [
+        ({"low": 0.0, "high": 1.0}, "space.train.weight_decay: a grid needs a list of choices, or low, high and step"),
+        (
+            {"choices": [0.1], "per_model": {"minilm": [0.2]}},
+            "space.train.weight_decay: a grid cannot have ranges per model; use the brute_force sampler",
+        ),
+    ],
+)
+def test_a_range_without_steps_is_no_grid(dimension: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        grid_of(a_spec({"train.weight_decay": dimension}))
+    assert str(caught.value) == message

@@ -1,0 +1,432 @@
+import csv
+import re
+import shlex
+import sys
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from hpo.cli import app, main
+from hpo.specfile import read_spec
+from hpo.template import LENGTHS, SUBSET, Answers, Findings, render_spec, scalar
+from hpo.yamlfile import parse_yaml
+from pipelines.errors import ConfigError, DataError
+from pipelines.families import FAMILIES
+
+NASTY = [
+    "plain",
+    "two words",
+    "a: b",
+    "# no comment",
+    "text # 2",
+    '"quoted"',
+    "it's",
+    "back\\slash\\",
+    "null",
+    "true",
+    "no",
+    "1e5",
+    "0x1F",
+    "2024-01-01",
+    "- item",
+    "[list]",
+    "{map: 1}",
+    "*alias",
+    "&anchor",
+    "!tag",
+    "%directive",
+    "@at",
+    "`tick`",
+    "| block",
+    "> folded",
+    " outer spaces ",
+    "tab\there",
+    "line\nname: other",
+    "carriage\rreturn",
+    "next\x85line\u2028and\u2029paragraph",
+    "\ufeffbyte order mark",
+    "bell\x07",
+    "\x7f",
+    "\udc80",  # a byte of a file name that is no UTF-8
+    "😀 emoji 👩‍💻",
+    "Bewertung äöü",
+    "評価",
+    "---",
+    "...",
+    "?",
+    "~",
+    "=",
+    "<<",
+]
+WORDS = ["plot", "scene", "actor", "story", "camera", "music", "line", "ending", "script", "cast"]
+
+
+def findings(**changes):
+    values = {
+        "rows": {"train": 600, "select": 150, "calibrate": 50, "test": 200},
+        "classes": {"bad": 500, "good": 500},
+        "words": (18, 34, 51),
+        "tokens": 50,
+    }
+    return Findings(**(values | changes))
+
+
+def answers(**changes):
+    values = {
+        "file": "my.yaml",
+        "name": "mine",
+        "source": "sample:movies",
+        "models": {"minilm": FAMILIES["minilm"]},
+        "trials": 20,
+        "register_as": "mine",
+    }
+    return Answers(**(values | changes))
+
+
+def rendered(asked=None, found=None):
+    return parse_yaml(render_spec(asked or answers(), found or findings()), where="rendered")
+
+
+def write_csv(path, counts, *, columns=("text", "label"), words=8):
+    """A file with so many rows of each class; returns its name."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for label, count in counts.items():
+            for row in range(count):
+                text = " ".join(WORDS[(row + place) % len(WORDS)] for place in range(words))
+                writer.writerow([f"{label} film {row} {text}", label])
+    return path.name
+
+
+def init_spec(*arguments, **options):
+    return CliRunner().invoke(app, ["init-spec", *map(str, arguments)], **options)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+# What the command does
+
+
+def test_defaults_make_a_study_that_is_free_of_faults(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    result = init_spec("--data", data, "-y")
+    assert result.exit_code == 0, result.output
+    spec = read_spec("reviews.yaml")
+    assert spec.name == spec.register_as == "reviews"
+    assert (spec.run.data.source, spec.run.data.text, spec.run.data.label) == ("reviews.csv", None, None)
+    assert spec.models == ["minilm"]
+    assert spec.budget.trials == 20
+    assert [objective.metric for objective in spec.objective] == ["accuracy"]
+    assert "train.class_weights" not in spec.space
+
+
+def test_the_findings_and_the_next_commands_are_shown(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 150})
+    lines = init_spec("my study.yaml", "--data", data, "-y").output.splitlines()
+    assert lines[0] == "200 rows: train 120, select 31, calibrate 9, test 40"
+    assert lines[1] == "2 classes: bad 50 (25%) and good 150 (75%)"
+    assert lines[2] == "words in a text: half have at most 11, 95 % at most 11, the longest has 11"
+    assert lines[3].startswith("  bad: bad film ")
+    assert lines[4].startswith("  good: good film ")
+    assert lines[-2:] == ["written: my study.yaml", "next:  hpo check 'my study.yaml'  |  hpo run 'my study.yaml'"]
+
+
+def test_the_next_commands_in_the_file_are_right(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    init_spec("my study.yaml", "--data", data, "-y", "--name", "mine")
+    text = (here / "my study.yaml").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in re.findall(r"hpo run (.*)", text)]
+    assert len(commands) == 2
+    for file, *overrides in commands:
+        assert read_spec(file, overrides).name == ("longer" if overrides else "mine")
+
+
+def test_uneven_classes_are_scored_by_macro_f1_and_may_be_weighted(here):
+    data = write_csv(here / "reviews.csv", {"bad": 30, "fair": 40, "good": 200})
+    assert init_spec("--data", data, "-y").exit_code == 0
+    spec = read_spec("reviews.yaml")
+    assert [objective.metric for objective in spec.objective] == ["macro_f1"]
+    assert spec.space["train.class_weights"].choices == ["none", "balanced"]
+    text = (here / "reviews.yaml").read_text(encoding="utf-8")
+    assert "all classes count alike; the largest has 6.7 times the rows of the smallest" in text
+    assert "the classes: bad 30, fair 40 and good 200" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("review: full", "# stars"), ('the "text"', "it's a label"), ("😀", "評価"), ("null", "true")]
+)
+def test_odd_column_names_are_kept(here, text, label):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50}, columns=(text, label))
+    result = init_spec("--data", data, "--text", text, "--label", label, "-y")
+    assert result.exit_code == 0, result.output
+    data_config = read_spec("reviews.yaml").run.data
+    assert (data_config.text, data_config.label) == (text, label)
+
+
+@pytest.mark.parametrize(("words", "expected"), [(5, 32), (20, 64), (60, 128), (120, 256), (800, 256)])
+def test_longer_texts_get_more_tokens_up_to_a_limit(here, words, expected):
+    data = write_csv(here / "reviews.csv", {"bad": 30, "good": 30}, words=words)
+    assert init_spec("--data", data, "-y").exit_code == 0
+    assert read_spec("reviews.yaml").run.tokens.max_length == expected
+    assert ("truncation: head" in (here / "reviews.yaml").read_text()) == (words == 800)
+
+
+def test_several_models_are_searched_each_with_its_own_learning_rates(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    models = ["minilm", "roberta", "electra", "owner/unknown"]
+    chosen = [part for model in models for part in ("--model", model)]
+    assert init_spec("--data", data, "-y", *chosen).exit_code == 0
+    spec = read_spec("reviews.yaml")
+    assert spec.models == models
+    assert spec.budget.trials == 50
+    rates = spec.space["train.learning_rate"]
+    assert (rates.low, rates.high) == (2.5e-5, 4e-4)
+    ranges = {model: (own.low, own.high) for model, own in rates.per_model.items()}
+    assert ranges == {"roberta": (5e-6, 8e-5), "owner/unknown": (1e-5, 1e-4)}  # electra's is that of minilm
+
+
+def test_a_local_directory_is_a_model_and_its_family_is_recognized(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    (here / "mine").mkdir()
+    (here / "mine" / "config.json").write_text('{"model_type": "roberta"}')
+    assert init_spec("--data", data, "-y", "--model", "./mine").exit_code == 0
+    spec = read_spec("reviews.yaml")
+    assert spec.models == ["./mine"]
+    assert spec.space["train.learning_rate"].high == 8e-5
+
+
+def test_questions_are_answered_on_standard_input(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    result = init_spec(input=f"{data}\nminilm, bert\n7\nfirst\n-\nout.yaml\n")
+    assert result.exit_code == 0, result.output
+    spec = read_spec("out.yaml")
+    assert (spec.models, spec.budget.trials, spec.name, spec.register_as) == (["minilm", "bert"], 7, "first", None)
+
+
+def test_enter_takes_the_default(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    assert init_spec(input=f"{data}\n\n\n\n\n\n").exit_code == 0
+    asked = (here / "reviews.yaml").read_text(encoding="utf-8")
+    assert init_spec("other.yaml", "--data", data, "-y").exit_code == 0
+    assert (here / "other.yaml").read_text(encoding="utf-8") == asked.replace("reviews.yaml", "other.yaml")
+
+
+def test_what_an_option_answers_is_not_asked(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    given = ["--data", data, "--model", "bert", "--trials", 5, "--name", "n", "--register-as", "r", "-o", "o.yaml"]
+    result = init_spec(*given)
+    assert result.exit_code == 0, result.output
+    spec = read_spec("o.yaml")
+    assert (spec.models, spec.budget.trials, spec.name, spec.register_as) == (["bert"], 5, "n", "r")
+
+
+def test_a_wrong_answer_is_asked_again_with_the_reason(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    (here / "taken.yaml").write_text("mine")
+    replies = ["./absent", "bert", "many", "0", "9", "a name", "good", "", "taken.yaml", "free.yaml"]
+    result = init_spec("--data", data, input="\n".join(replies) + "\n")
+    assert result.exit_code == 0, result.output
+    assert re.findall(r"Error: (.*)", result.output) == [
+        "./absent: there is no such directory",
+        "'many': the number of trials is a whole number from 1 to 100,000",
+        "'0': the number of trials is a whole number from 1 to 100,000",
+        "'a name': a name has letters, digits, '.', '_' and '-', 80 at most, the first a letter or digit",
+        "taken.yaml: exists; name another file, or overwrite it by --force",
+    ]
+    assert read_spec("free.yaml").budget.trials == 9
+    assert (here / "taken.yaml").read_text() == "mine"
+
+
+def test_columns_that_cannot_be_found_are_asked_for(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50}, columns=("what", "which"))
+    result = init_spec("out.yaml", "--data", data, input="what\nwhither\nwhich\n" + "\n" * 4)
+    assert result.exit_code == 0, result.output
+    assert "which column is the text and which the label? Set data.text and data.label" in result.output
+    assert "no column 'whither' (data.label)" in result.output
+    assert (read_spec("out.yaml").run.data.text, read_spec("out.yaml").run.data.label) == ("what", "which")
+
+
+def test_blank_rows_and_names_of_labels_have_options(here):
+    data = write_csv(here / "reviews.csv", {"-1": 50, "1": 50})
+    with (here / data).open("a") as file:
+        file.write("  ,1\n")
+    given = ["--data", data, "-y", "--drop-blank", "--label-name", "-1=bad", "--label-name", "1=good"]
+    result = init_spec(*given)
+    assert result.exit_code == 0, result.output
+    config = read_spec("reviews.yaml").run.data
+    assert config.blank == "drop"
+    assert config.label_names == {"-1": "bad", "1": "good"}
+
+
+# What it refuses
+
+
+def test_a_file_is_never_overwritten_unless_forced(here):
+    data = write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    (here / "my.yaml").write_text("precious")
+    for place in (["my.yaml"], ["--output", "my.yaml"]):
+        result = init_spec(*place, "--data", data, "-y")
+        assert isinstance(result.exception, ConfigError)
+        assert str(result.exception) == "my.yaml: exists; name another file, or overwrite it by --force"
+        assert (here / "my.yaml").read_text() == "precious"
+    assert init_spec("my.yaml", "--data", data, "-y", "--force").exit_code == 0
+    assert read_spec("my.yaml").name == "reviews"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-y"], "--data is missing, and there is no default for it"),
+        (["--data", "", "-y"], "--data is empty; name a file, a preset or a hub id"),
+        ([], "no answer to 'Data: a file, preset or hub id'; give --data, or --yes for the defaults"),
+        (["a.yaml", "-o", "b.yaml"], "FILE is a.yaml, but --output is b.yaml; give one of them"),
+        (["no/where.yaml", "-y"], "no/where.yaml: its directory does not exist"),
+        (["."], ".: is a directory"),
+        (["--data", "reviews.csv", "-y", "--name", "a/b"], "'a/b': a name has letters, digits, '.', '_' and '-', "),
+        (["--data", "reviews.csv", "-y", "--register-as", ""], "'': a name has letters, digits, '.', '_' and '-', "),
+        (["--data", "reviews.csv", "-y", "--model", " , "], "name at least one checkpoint, for instance minilm"),
+        (["--data", "reviews.csv", "-y", "--model", "./absent"], "./absent: there is no such directory"),
+        (["--data", "reviews.csv", "-y", "--label-name", "1"], "--label-name 1: write LABEL=NAME, for instance 1=posi"),
+        (["--data", "reviews.csv", "--text", "label", "--label", "label"], "data.text and data.label both name the "),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_line_and_nothing_is_written(here, arguments, message):
+    write_csv(here / "reviews.csv", {"bad": 50, "good": 50})
+    result = init_spec(*arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith(message)
+    assert "\n" not in str(result.exception)
+    assert [path.name for path in here.iterdir()] == ["reviews.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("a,b,c\nx,y,z\n", " (here: --text COLUMN --label COLUMN)"),
+        ("text,label\n" + "".join(f"film {row},{row % 2}\n" for row in range(50)) + ",1\n", " (here: --drop-blank)"),
+        ("text,label\nfilm,-1\nbook,1\n", " (here: --label-name LABEL=NAME)"),
+        ("text,label\nfilm,good\nbook,good\n", "a classifier needs at least two classes"),
+    ],
+)
+def test_bad_data_are_refused_with_the_remedy_in_options(here, content, hint):
+    (here / "reviews.csv").write_text(content)
+    result = init_spec("--data", "reviews.csv", "-y")
+    assert isinstance(result.exception, DataError)
+    assert str(result.exception).endswith(hint)
+    assert not (here / "reviews.yaml").exists()
+
+
+def test_bad_data_end_the_program_with_exit_code_3(here, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["hpo", "init-spec", "--data", "absent.csv", "-y"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 3
+    assert capsys.readouterr().err == "error: absent.csv: no such file\n"
+
+
+# What the text says
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_a_scalar_is_one_line_and_reads_back_as_the_same_text(text):
+    assert parse_yaml(f"key: {scalar(text)}  # comment", where="test") == {"key": text}
+    assert len(scalar(text).splitlines()) == 1
+
+
+def test_ordinary_words_stay_bare_and_others_are_quoted():
+    bare = ["reviews.csv", "data/my reviews.csv", "stars", "owner/name-2"]
+    assert [scalar(text) for text in bare] == bare
+    assert scalar("yes") == '"yes"'
+    assert scalar("sample:movies") == '"sample:movies"'
+    assert scalar("") == '""'
+    assert scalar("😀") == '"😀"'
+
+
+@given(st.lists(st.text() | st.sampled_from(NASTY), min_size=9, max_size=9, unique=True))
+@settings(max_examples=200, deadline=None)
+@example(NASTY[2:11])
+@example([*NASTY[26:34], ""])
+def test_any_texts_come_back_from_the_written_study_as_they_were(texts):
+    name, source, text, label, model, other, one, two, file = texts
+    models = {model: FAMILIES["bert"], other: FAMILIES["gpt2"]}
+    asked = answers(
+        file=file,
+        name=name,
+        source=source,
+        text=text,
+        label=label,
+        models=models,
+        label_names={one: two, two: one},
+        register_as=name,
+    )
+    tree = rendered(asked, findings(classes={one: 10, two: 90}))
+    expected = {"source": source, "text": text, "label": label, "label_names": {one: two, two: one}}
+    assert tree["run"]["data"] == expected
+    assert tree["name"] == tree["register_as"] == name
+    assert tree["space"]["model.name"] == [model, other]
+    assert list(tree["space"]["train.learning_rate"]["per_model"]) == [other]
+    assert list(tree) == ["name", "objective", "budget", "sampler", "pruner", "run", "space", "register_as"]
+
+
+@given(
+    st.integers(1, 100_000),
+    st.integers(1, 10**7),
+    st.integers(0, 10**5),
+    st.lists(st.integers(1, 10**6), min_size=2, max_size=30),
+    st.lists(st.sampled_from([*FAMILIES, "owner/unknown"]), min_size=1, unique=True),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_written_study_is_free_of_faults(tmp_path_factory, trials, rows, tokens, counts, models):
+    found = findings(
+        rows={"train": rows, "select": 5, "calibrate": 5, "test": 5},
+        classes={str(label): count for label, count in enumerate(counts)},
+        tokens=tokens,
+    )
+    asked = answers(trials=trials, models={model: FAMILIES.get(model) for model in models})
+    path = tmp_path_factory.mktemp("study") / "my.yaml"
+    path.write_text(render_spec(asked, found), encoding="utf-8")
+    spec = read_spec(str(path))
+    assert spec.models == models
+    assert spec.budget.trials == trials
+    assert spec.run.tokens.max_length in LENGTHS
+    assert spec.run.data.train_rows == (SUBSET if rows > 2 * SUBSET else None)
+    for model in models:
+        known = FAMILIES[model].defaults["train.learning_rate"] if model in FAMILIES else 5e-5
+        rates = spec.space["train.learning_rate"]
+        own = rates.per_model.get(model, rates)
+        assert own.low < known < own.high
+
+
+def test_settings_that_are_commented_out_are_right_as_well(tmp_path):
+    text = render_spec(answers(register_as=None), findings(classes={"0": 5, "1": 5}))
+    path = tmp_path / "my.yaml"
+    path.write_text(re.sub(r"^( *)# (?=[a-z_]+: )", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
+    spec = read_spec(str(path))
+    assert spec.budget.minutes == 120
+    assert spec.register_as == "NAME"
+    assert spec.run.data.model_dump(include={"text", "label", "group", "test", "label_names"}) == {
+        "text": "COLUMN",
+        "label": "COLUMN",
+        "group": "COLUMN",
+        "test": "FILE",
+        "label_names": {"0": "NAME", "1": "NAME"},
+    }
+
+
+def test_many_rows_are_searched_on_a_subset_with_the_reason():
+    text = render_spec(answers(), findings(rows={"train": 60_000, "select": 1, "calibrate": 1, "test": 1}))
+    assert re.search("train_rows: 10000 +# of 60,000: a subset finds good settings sooner; take this out for all", text)
+
+
+def test_few_rows_get_more_epochs_and_smaller_batches():
+    few = rendered(found=findings(rows={"train": 300, "select": 50}))
+    some = rendered(found=findings(rows={"train": 3000, "select": 500}))
+    assert (few["run"]["train"]["epochs"], some["run"]["train"]["epochs"]) == (5, 3)
+    assert (few["space"]["train.batch_size"], some["space"]["train.batch_size"]) == ([8, 16, 32], [16, 32])
