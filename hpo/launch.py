@@ -103,6 +103,8 @@ def _session(
 ) -> Outcome:
     """One session with this process as the study's only controller."""
     warm = None if _is_over(spec, ledger, places=places) else _begin_warm_up(spec, places=places, executor=executor)
+    if warm:
+        display.say("the workers load models and data")
     client = connect(places.tracking)  # a new database is set up while the workers load
     choice = warm() if warm else None  # a model that cannot be used is refused here, before the study exists
     start = time.monotonic()

@@ -39,7 +39,7 @@ class SegmentRow(_Table):
 
     __tablename__ = "hpo_segments"
     id: Mapped[int] = mapped_column(primary_key=True)
-    study: Mapped[str] = mapped_column(sa.String(80), index=True)
+    study: Mapped[str] = mapped_column(sa.String(80))
     trial: Mapped[int]
     attempt: Mapped[int]
     """1 for the first try of this segment, more after a worker was lost."""
@@ -51,6 +51,7 @@ class SegmentRow(_Table):
     """Seconds from submission to answer."""
     seconds: Mapped[str] = mapped_column(sa.Text)
     """Seconds by kind of work, as JSON."""
+    __table_args__ = (sa.Index("hpo_segments_by_trial", "study", "trial"),)
 
 
 class DecisionRow(_Table):
@@ -123,15 +124,15 @@ class Ledger:
         with Session(self._engine) as session, session.begin():
             session.add(DecisionRow(model=model, key=key, at=at, decision=json.dumps(decision)))
 
-    def trial_seconds(self, study: str) -> dict[int, dict[str, float]]:
-        """Per trial: `wall` and seconds by kind of work, lost and repeated segments included."""
-        totals: dict[int, dict[str, float]] = {}
+    def trial_seconds(self, study: str, trial: int) -> dict[str, float]:
+        """What a trial has cost: `wall` and seconds by kind of work, lost and repeated segments included."""
+        total: dict[str, float] = {}
         with Session(self._engine) as session:
-            for row in session.scalars(sa.select(SegmentRow).where(SegmentRow.study == study)):
-                total = totals.setdefault(row.trial, {})
+            of_trial = sa.select(SegmentRow).where(SegmentRow.study == study, SegmentRow.trial == trial)
+            for row in session.scalars(of_trial):
                 for kind, seconds in (json.loads(row.seconds) | {"wall": row.wall}).items():
                     total[kind] = total.get(kind, 0.0) + seconds
-        return totals
+        return total
 
 
 def engine_options(url: str) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def default_trials(spec: StudySpec) -> list[dict[str, Any]]:
         parameters = {}
         for address in spec.space:
             name, dimension = name_and_dimension(spec, address, model=model)
-            value = _CHECKPOINTS_OWN.get(address) if known[address] is None else known[address]
+            value, left_open = known[address], None not in (dimension.choices or [])
+            value = _CHECKPOINTS_OWN.get(address) if value is None and left_open else value
             parameters[name] = _inside(value, distribution(address, dimension))
         trials.append(parameters)
     return trials

@@ -90,6 +90,7 @@ class Controller:
         self.pending = self._unfinished()
         self._counted = time.monotonic()
         self._stopping = False
+        self._best: int | None = None
         self.seconds = self.ledger.add_seconds(self.spec.name, 0.0)
 
     def run(self) -> str:
@@ -294,7 +295,7 @@ class Controller:
             reason=reason,
             values=values,
             scores=result.scores if result else {},
-            seconds=self.ledger.trial_seconds(self.spec.name).get(running.trial.number, {}),
+            seconds=self.ledger.trial_seconds(self.spec.name, running.trial.number),
         )
         return directory
 
@@ -315,10 +316,10 @@ class Controller:
         """A finished trial needs no checkpoints, and only the best trial's model can still be registered."""
         for one in ended:
             shutil.rmtree(self.places.trial(self.spec.name, one.number) / "checkpoints", ignore_errors=True)
-        best = best_trial(self.study)
-        for trial in self.finished:
-            if best is None or trial.number != best.number:
-                shutil.rmtree(self.places.trial(self.spec.name, trial.number) / "model", ignore_errors=True)
+        before, best = self._best, best_trial(self.study)
+        self._best = best.number if best else None
+        for number in {before, *(one.number for one in ended)} - {None, self._best}:
+            shutil.rmtree(self.places.trial(self.spec.name, number or 0) / "model", ignore_errors=True)
 
     def _count_time(self) -> None:
         if time.monotonic() - self._counted > _BEAT_SECONDS:

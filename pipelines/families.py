@@ -59,7 +59,13 @@ FAMILIES: Mapping[str, Family] = {
             _defaults(5e-5, 32, 0.1, 0.01),
             "Sanh et al. 2019",
         ),
-        Family("gpt2", "openai-community/gpt2", "gpt2", _defaults(6.25e-5, 32, 0.1, 0.01), "Radford et al. 2018, 4.1 (rate and batch; the longer warm-up is ours)"),
+        Family(
+            "gpt2",
+            "openai-community/gpt2",
+            "gpt2",
+            _defaults(6.25e-5, 32, 0.1, 0.01),
+            "Radford et al. 2018, 4.1 (rate and batch; the longer warm-up is ours)",
+        ),
         Family(
             "electra",
             "google/electra-base-discriminator",

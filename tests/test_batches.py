@@ -76,6 +76,15 @@ def test_length_does_not_depend_on_the_place_in_the_epoch(epoch: int) -> None:
     lengths = realistic(32_000)
     means = [float(lengths[batch].mean()) for batch in epoch_batches(lengths, 32, seed=1, epoch=epoch)]
     assert abs(np.corrcoef(np.arange(len(means)), means)[0, 1]) < 0.1  # 1000 batches: 3 standard errors
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.1  # nor on the batch before
+
+
+def test_length_does_not_depend_on_the_place_in_small_data_either() -> None:
+    lengths, trends = realistic(2000), []
+    for epoch in range(20):
+        means = [float(lengths[batch].mean()) for batch in epoch_batches(lengths, 32, seed=1, epoch=epoch)]
+        trends.append(np.corrcoef(np.arange(len(means)), means)[0, 1])
+    assert abs(np.mean(trends)) < 0.1
 
 
 @settings(deadline=None)

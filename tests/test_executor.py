@@ -132,6 +132,19 @@ def test_a_trial_stays_warm_on_its_worker(executor: LocalExecutor, tmp_path: Pat
             assert run(executor, "whoami", key, key=key) == (first[key][0], calls)
 
 
+def test_a_new_trial_does_not_push_out_one_that_is_about_to_go_on(executor: LocalExecutor, tmp_path: Path) -> None:
+    """Both workers are free; the one that became so a moment ago may still be needed."""
+    for rested, left in (("a", "b"), ("b", "a")):
+        futures = {key: executor.submit("tests.stub:wait_for_stop", tmp_path / key, key=key) for key in ("a", "b")}
+        seats = {seat.last_key: seat for seat in executor._seats}
+        for key in (rested, left):  # in this order they become free
+            seats[key].stop()
+            futures[key].result(timeout=60)
+        run(executor, "echo", key="new")
+        assert (seats[rested].last_key, seats[left].last_key) == ("new", left)
+        seats[rested].last_key = rested
+
+
 def test_progress_is_told_under_the_tasks_key_and_not_too_often(executor: LocalExecutor) -> None:
     executor.events()
     assert run(executor, "tell", 120, key="study/7") == "told"

@@ -94,7 +94,9 @@ def test_the_spend_of_a_trial_counts_lost_segments(url: str) -> None:
     ledger.add_segment(**segment, wall=1.0, seconds={"train": 0.5, "evaluate": 0.25})
     ledger.add_segment(**segment | {"trial": 1}, wall=7.0, seconds={})
     ledger.add_segment(**segment | {"study": "b"}, wall=9.0, seconds={})
-    assert ledger.trial_seconds("a") == {0: {"wall": 9.0, "train": 2.5, "evaluate": 0.25}, 1: {"wall": 7.0}}
+    assert ledger.trial_seconds("a", 0) == {"wall": 9.0, "train": 2.5, "evaluate": 0.25}
+    assert ledger.trial_seconds("a", 1) == {"wall": 7.0}
+    assert ledger.trial_seconds("a", 2) == {}
 
 
 def test_a_decision_about_a_model_is_taken_once(url: str) -> None:

@@ -470,6 +470,13 @@ def test_trials_do_not_disturb_each_other(
     assert [exported(one) for one in jobs] == alone
 
 
+@pytest.mark.usefixtures("workbench", "no_pictures")
+def test_equal_trials_train_apart(job: SegmentJob) -> None:
+    twin = replace(elsewhere(job), trial="toy/1")
+    first, second = run(job), run(twin)
+    assert_same_outcome(job, twin, (first, second))
+
+
 # --- configurations that cannot be trained
 
 

@@ -1,5 +1,6 @@
 """The training loop: what was sampled arrives in it, and its numbers are those of a plain loop."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -220,15 +221,16 @@ def theirs(name: str, *, total: int, warmup: int, cooldown: int) -> list[float]:
 
 
 @arrives("train.schedule", "train.warmup_ratio", "train.cooldown_ratio")
-@pytest.mark.parametrize("warmup_ratio", [0.0, 0.1, 0.45])
-@pytest.mark.parametrize("cooldown_ratio", [0.2, 0.5])
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.12, 0.45])
+@pytest.mark.parametrize("cooldown_ratio", [0.21, 0.5])
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant_with_cooldown"])
 def test_learning_rate_follows_the_schedule_of_transformers(
     schedule: Any, warmup_ratio: float, cooldown_ratio: float, bert: Pretrained, material: Material
 ) -> None:
     config = changed(schedule=schedule, warmup_ratio=warmup_ratio, cooldown_ratio=cooldown_ratio)
     total = 20
-    expected = theirs(schedule, total=total, warmup=round(warmup_ratio * 20), cooldown=round(cooldown_ratio * 20))
+    warmup, cooldown = math.ceil(warmup_ratio * total), math.ceil(cooldown_ratio * total)  # as the Trainer rounds
+    expected = theirs(schedule, total=total, warmup=warmup, cooldown=cooldown)
     assert [rate_factor(step, total, config.train) for step in range(total)] == pytest.approx(expected, abs=1e-12)
 
     trainee, rates = start(config, bert, material), []
@@ -387,6 +389,15 @@ def test_seed_and_step_alone_decide_the_noise(bert: Pretrained, material: Materi
 def pick_up(workbench: Workbench, job: SegmentJob) -> Trial:
     job.directory.mkdir(parents=True)
     return workbench.trial(job)
+
+
+def test_every_step_has_noise_of_its_own(bert: Pretrained, material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.arange(24)
+    monkeypatch.setattr("pipelines.train.epoch_batches", lambda *_, **__: [rows] * 10)
+    for dropout, different in ((0.0, 1), (0.3, 4)):
+        config = replaced(changed(learning_rate=1e-12), {"model.dropout": dropout})
+        seen = losses(start(config, bert, material), material, 4)
+        assert len(set(seen)) == different
 
 
 @arrives("model.name", "model.dropout", "tokens.max_length")

@@ -83,11 +83,17 @@ def headline(controller: Controller) -> str:
 
 
 def _minutes_left(controller: Controller, *, done: int) -> str:
-    if done == 0 or done >= controller.spec.budget.trials:
+    """Time left, from the trials done and the shares of those that run; nothing until there is something to go by."""
+    shares = (
+        running.progress.get("step", 0.0) / running.progress.get("total", 1.0)
+        for running in controller.running.values()
+    )
+    budget, gone = controller.spec.budget, done + sum(shares)
+    if gone < 0.1 or done >= budget.trials:
         return ""
-    left = controller.seconds / done * (controller.spec.budget.trials - done) / 60
-    if controller.spec.budget.minutes is not None:
-        left = min(left, max(0.0, controller.spec.budget.minutes - controller.seconds / 60))
+    left = controller.seconds / gone * (budget.trials - gone) / 60
+    if budget.minutes is not None:
+        left = min(left, max(0.0, budget.minutes - controller.seconds / 60))
     return f", about {left:.1f} min left"
 
 

@@ -112,7 +112,7 @@ class _Seat:
             kind, value = "error", WorkerLostError(_cause(self._process.exitcode))
         except Exception as error:  # an answer that cannot be unpickled here
             kind, value = "error", TaskFailedError(f"its answer cannot be read: {type(error).__name__}: {error}")
-        self.free, self.freed = True, time.monotonic()
+        self.freed, self.free = time.monotonic(), True
         if kind == "done":
             future.set_result(value)
         else:
