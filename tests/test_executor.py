@@ -142,7 +142,6 @@ def test_a_new_trial_does_not_push_out_one_that_is_about_to_go_on(executor: Loca
             futures[key].result(timeout=60)
         run(executor, "echo", key="new")
         assert (seats[rested].last_key, seats[left].last_key) == ("new", left)
-        seats[rested].last_key = rested
 
 
 def test_progress_is_told_under_the_tasks_key_and_not_too_often(executor: LocalExecutor) -> None:
