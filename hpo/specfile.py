@@ -1,6 +1,7 @@
 """From a YAML file and `path=value` overrides to a checked StudySpec; every fault is reported at once."""
 
 import copy
+import math
 import warnings
 from collections.abc import Sequence
 from importlib import resources
@@ -10,9 +11,9 @@ from typing import Any
 import optuna
 from pydantic import ValidationError
 
-from hpo.components import new_pruner, new_sampler
+from hpo.components import canonical, new_pruner, new_sampler
 from hpo.objectives import names
-from hpo.space import SETTINGS, default_trials, space_problems, suggest
+from hpo.space import SETTINGS, default_trials, grid_of, space_problems, suggest
 from hpo.spec import StudySpec
 from hpo.suggest import did_you_mean
 from hpo.yamlfile import load_yaml, parse_yaml
@@ -48,7 +49,16 @@ def read_spec(source: str, overrides: Sequence[str] = ()) -> StudySpec:
         lines = "\n".join(f"  {address}: {message}" for address, message in problems)
         count = "one fault" if len(problems) == 1 else f"{len(problems)} faults"
         raise ConfigError(f"{path}: {count}\n{lines}")
-    return spec
+    return _no_longer_than_its_grid(spec)
+
+
+def _no_longer_than_its_grid(spec: StudySpec) -> StudySpec:
+    """A grid is over when each of its points was tried; further trials would repeat them."""
+    if canonical(spec.sampler.name) != "grid":
+        return spec
+    points = math.prod(len(values) for values in grid_of(spec).values())
+    budget = spec.budget.model_copy(update={"trials": min(points, spec.budget.trials)})
+    return spec.model_copy(update={"budget": budget})
 
 
 def find_spec(source: str) -> Path:

@@ -124,6 +124,8 @@ class Controller:
 
     def _catch_up(self) -> None:
         """Do what an earlier session was kept from: show its trials to the mirror, free the disk."""
+        for leftover in self.places.study(self.spec.name).glob("trial-*/**/.*.tmp"):  # of writes that a kill cut short
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         for trial in self.study.get_trials(deepcopy=False):
             directory = self.places.trial(self.spec.name, trial.number)
             if (directory / "trial.json").exists():
@@ -253,7 +255,10 @@ class Controller:
         self._end(running, TrialState.FAIL, reason=f"{_kind(error)}: {reason}")
         self.failures += 1
         if self.failures >= _FAILURES:
-            raise ConfigError(f"{_FAILURES} trials in a row failed, the last one with: {reason}")
+            if isinstance(error, TaskFailedError):
+                raise error  # a bug of ours: it keeps its traceback
+            kind = type(error) if isinstance(error, UserError) else ConfigError
+            raise kind(f"{_FAILURES} trials in a row failed, the last one with: {reason}")
 
     def _end(
         self,

@@ -43,8 +43,11 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
     journal = Journal(job.directory / "progress.jsonl")
     with closing(journal):
         while step < min(job.until, total):
-            if watch.stop_requested():
+            while not (stopped := watch.stop_requested()) and step == orders.get("wait_at"):
+                time.sleep(0.01)
+            if stopped:
                 _commit(job.directory, step)
+                _hold(job.directory, step)
                 return SegmentResult(step, step, total, {}, finished=False, interrupted=True)
             time.sleep(orders.get("pace", 0.0))
             step += 1
@@ -54,14 +57,14 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
                 _commit(job.directory, step)
         scores = _scores(job, step / total) | orders.get("scores", {})
         journal.append("evaluation", step=step, values={"accuracy": scores.get("accuracy", 0.0)})
-    _HELD.clear()
-    _HELD[job.directory] = step
+    _hold(job.directory, step)
     result = SegmentResult(step, step, total, scores, finished=step >= total, seconds={"train": 0.01, "evaluate": 0.01})
     return _finish(job.directory, result) if result.finished else result
 
 
 def instruct(study: Path, **orders: Any) -> None:
-    """Tell the stub how to behave in a study: `pace` (seconds a step), `scores` (instead of its own), and `faults`.
+    """Tell the stub how to behave in a study: `pace` (seconds a step), `scores` (instead of its own), `wait_at` (a step
+    at which it waits to be stopped), and `faults`.
 
     `faults` maps a trial's number, or `*` for all, to the fault of each of its calls; one word stands for every call.
     """
@@ -105,6 +108,12 @@ def _pick_up(directory: Path) -> int:
     if directory in _HELD:
         return _HELD[directory]
     return max((int(path.name.removeprefix("step-")) for path in (directory / "checkpoints").glob("step-*")), default=0)
+
+
+def _hold(directory: Path, step: int) -> None:
+    """Keep this trial in memory, and no other."""
+    _HELD.clear()
+    _HELD[directory] = step
 
 
 def _commit(directory: Path, step: int) -> None:
@@ -187,6 +196,12 @@ def wait_for_stop(payload: Path, *, watch: Watch) -> int:
         time.sleep(0.01)
         step += 1
     return step
+
+
+def be_deaf(payload: Path, *, watch: Watch) -> None:
+    """Work for a minute without ever asking whether to stop."""
+    payload.touch()
+    time.sleep(60)
 
 
 # Sessions of studies

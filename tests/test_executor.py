@@ -201,7 +201,7 @@ if __name__ == "__main__":
     home = Path(sys.argv[1])
     executor = LocalExecutor(workers=2, threads=1, logs=home / "logs")
     resting = executor.submit("tests.stub:wait_for_stop", home / "resting", key="resting")
-    working = executor.submit("tests.stub:wait_for_stop", home / "working", key="working")
+    executor.submit("tests.stub:be_deaf", home / "working", key="working")
     while not (home / "resting").exists() or not (home / "working").exists():
         time.sleep(0.02)
     executor._seats[0].stop()
@@ -211,7 +211,7 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_end_when_their_controller_is_killed(tmp_path: Path) -> None:
+def test_workers_end_at_once_when_their_controller_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "controller.py"
     script.write_text(_CONTROLLER)
     env = os.environ | {"PYTHONPATH": str(ROOT)}

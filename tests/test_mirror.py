@@ -67,13 +67,13 @@ def test_closing_with_nothing_to_send_takes_no_time(tracker: Tracker) -> None:
 
 
 def test_a_trial_that_changes_often_is_sent_now_and_then_and_last_at_its_end(tracker: Tracker) -> None:
-    mirror = MirrorThread(tracker.sync)
+    mirror, start = MirrorThread(tracker.sync), time.monotonic()
     for _ in range(100):
         mirror.changed(A)
         time.sleep(0.002)
     assert eventually(lambda: bool(tracker.came))
     sent = len(tracker.came)
-    assert sent <= 10
+    assert sent <= (time.monotonic() - start) / 0.05 + 1
     mirror.changed(A)
     assert mirror.close(patience=10)
     assert len(tracker.came) > sent
@@ -147,9 +147,9 @@ def test_closing_gives_up_when_the_tracker_stays_away(tracker: Tracker, hangs: b
 
 def test_closing_waits_as_long_as_there_is_progress() -> None:
     def slow(directory: Path) -> None:
-        time.sleep(0.15)
+        time.sleep(0.2)
 
     mirror = MirrorThread(slow)
-    for number in range(6):
+    for number in range(8):
         mirror.changed(Path(str(number)))
-    assert mirror.close(patience=0.5), "0.9 seconds in all, but never 0.5 without one that is sent"
+    assert mirror.close(patience=1.0), "1.6 seconds in all, but never 1.0 without one that is sent"

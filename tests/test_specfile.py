@@ -395,3 +395,10 @@ def test_any_tree_is_a_spec_or_a_list_of_faults(tree: dict[str, Any]) -> None:
     spec = specfile._checked(tree, problems)
     assert problems or spec is not None
     assert all(address and message and "\n" not in message for address, message in problems)
+
+
+@pytest.mark.parametrize(("asked", "planned"), [(20, 6), (4, 4)])
+def test_a_grid_is_over_when_each_point_was_tried(tmp_path: Path, asked: int, planned: int) -> None:
+    space = "space: {train.batch_size: [8, 16, 32], train.schedule: [linear, cosine]}"
+    spec = spec_of(tmp_path, f"{space}\nsampler: grid\nbudget: {{trials: {asked}}}\n")
+    assert spec.budget.trials == planned

@@ -27,7 +27,7 @@ from hpo.places import exclusive
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, open_storage
 from hpo.study import Controller
-from pipelines.errors import ConfigError, StorageError
+from pipelines.errors import ConfigError, DataError, StorageError
 from pipelines.files import read_json
 from pipelines.journal import read_journal
 from tests.stub import Silent, a_controller, a_spec, calls, instruct
@@ -251,7 +251,7 @@ def test_a_bug_fails_its_trial_and_keeps_the_traceback(session: Session) -> None
 
 def test_five_failures_in_a_row_end_the_study_with_one_clear_error(session: Session) -> None:
     controller = session({"faults": {"*": "data"}}, budget={"trials": 50})
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(DataError) as caught:
         controller.run()
     assert str(caught.value) == "5 trials in a row failed, the last one with: reviews.csv: line 3: no label"
     assert states(controller)["FAIL"] == 5
@@ -354,19 +354,38 @@ def test_a_stop_keeps_everything_and_the_next_session_finishes_exactly_n(session
             assert later[0] > 0, "an interrupted one goes on from its checkpoint"
 
 
-def test_several_objectives_go_on_at_their_stage(session: Session) -> None:
-    def stop(controller: Controller) -> None:
-        for number in (0, 1):
-            if max(calls(controller.places.trial("toy", number)), default=0) >= 4:
-                controller.request_stop(signal.SIGINT)
+@pytest.mark.parametrize("objective", [["accuracy", "latency_ms"], "latency_ms", "accuracy"])
+def test_an_interrupted_trial_goes_on_at_its_stage(session: Session, objective: Any) -> None:
+    """Whatever its objective: what cannot be pruned reports nothing to Optuna, and is not scored out of turn either."""
 
-    changes: dict[str, Any] = {"objective": ["accuracy", "latency_ms"], "budget": {"trials": 2}}
-    session({"pace": 0.05}, **changes, show=stop).run()
-    second = session({"pace": 0.0}, **changes)
+    def stop(controller: Controller) -> None:
+        journal = list(read_journal(controller.places.trial("toy", 0) / "progress.jsonl"))
+        if journal and journal[-1]["step"] == 3:
+            controller.request_stop(signal.SIGINT)
+
+    changes: dict[str, Any] = {"objective": objective, "budget": {"trials": 1}}
+    first = session({"wait_at": 3}, **changes, show=stop)
+    first.run()
+    assert records(first)[0]["state"] == "INTERRUPTED"
+    second = session({}, **changes)
     second.run()
-    for number in (0, 1):
-        journal = read_journal(second.places.trial("toy", number) / "progress.jsonl")
-        assert [entry["step"] for entry in journal if entry["kind"] == "evaluation"] == [2, 4, 6, 8]
+    directory = second.places.trial("toy", 0)
+    evaluations = [
+        entry["step"] for entry in read_journal(directory / "progress.jsonl") if entry["kind"] == "evaluation"
+    ]
+    assert evaluations == [2, 4, 6, 8]
+    assert calls(directory) == [0, 2, 3, 4, 6]
+
+
+def test_what_a_kill_left_half_written_is_swept_away(session: Session, home: Path) -> None:
+    first = session(budget={"trials": 1})
+    first.run()
+    directory = first.places.trial("toy", 0)
+    (directory / ".trial.json.0a1b2c3d.tmp").write_text('{"half')
+    (directory / "checkpoints" / ".step-00000003.0a1b2c3d.tmp").mkdir(parents=True)
+    (directory / "model" / "weights.tmp").write_text("not ours to judge")
+    session(budget={"trials": 1}).run()
+    assert [path.name for path in directory.rglob("*.tmp")] == ["weights.tmp"]
 
 
 class CrashError(BaseException):
@@ -392,7 +411,7 @@ def test_a_crash_around_any_effect_leaves_no_trace(
             raise CrashError
         return done
 
-    faults = {"faults": {"1": "infeasible", "2": "infeasible"}}
+    faults = {"faults": {"1": "infeasible", "2": ["infeasible"]}}  # the second time, trial 2 would do
     with monkeypatch.context() as patch, closing(LocalExecutor(workers=1, threads=1, logs=home / "logs")) as doomed:
         patch.setattr(target, effect, crashing)
         with pytest.raises(CrashError):

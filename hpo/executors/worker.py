@@ -3,6 +3,7 @@
 It ends by itself when the controller is gone: a worker never outlives its study.
 """
 
+import ctypes
 import os
 import pickle
 import pkgutil
@@ -47,6 +48,7 @@ class PipeWatch:
 
 def main(pipe: Connection, *, threads: int, log: Path, parent: int) -> None:
     """Serve tasks until the pipe closes."""
+    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the controller decides
     _write_output_to(log)
     _use_threads(threads)
@@ -68,6 +70,12 @@ def _answer(message: tuple[str, Any], watch: PipeWatch) -> tuple[str, Any]:
     except Exception as error:
         traceback.print_exc()
         return "error", TaskFailedError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel (Linux) to kill this process with its parent: an orphan would write beside its own successor."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
 
 
 def _reply(pipe: Connection, answer: tuple[str, Any]) -> None:
