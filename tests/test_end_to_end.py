@@ -273,6 +273,19 @@ def test_a_killed_study_is_continued_by_the_same_command(tmp_path: Path, tiny_be
     assert_whole(home, trials=3)
 
 
+@pytest.mark.long
+def test_a_study_killed_three_times_ends_as_if_nothing_had_happened(tmp_path: Path, tiny_bert: Path) -> None:
+    home = new_home(tmp_path)
+    write_study(tmp_path, tiny_bert, epochs=30, trials=3)
+    for kill in range(1, 4):
+        process, before = home.start("run", "own.yaml"), trial_steps(home)
+        wait_until(lambda before=before, kill=kill: trial_steps(home) > before + 1_500 * kill)  # type: ignore[misc]
+        kill_group(process)
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 0, done.stderr
+    assert_whole(home, trials=3)
+
+
 def test_a_second_controller_is_told_who_holds_the_study(tmp_path: Path, tiny_bert: Path) -> None:
     home = new_home(tmp_path)
     write_study(tmp_path, tiny_bert, epochs=30)
