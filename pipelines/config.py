@@ -108,7 +108,8 @@ class TrainConfig(Frozen):
     batch_size: int = Field(default=32, ge=1, le=65536)
     """Examples per optimizer step, whatever the micro-batch."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Examples per forward pass at most; fewer than `batch_size` means gradient accumulation. All by default."""
+    """Examples per forward pass at most; fewer than `batch_size` means gradient accumulation. All by default; halved
+    by itself when memory runs out."""
     learning_rate: Number = Field(default=5e-5, gt=0, le=1)
     """Peak learning rate of AdamW."""
     schedule: Literal["linear", "cosine", "constant_with_cooldown"] = "linear"
@@ -136,8 +137,9 @@ class TrainConfig(Frozen):
     """How often the select split is scored, evenly over the run; the last time at its end."""
     early_stopping: int | None = Field(default=None, ge=1)
     """Stop after so many evaluations in a row without a better log loss; `null` trains to the end."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward pass; `auto` takes what measured fastest on this device."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass; `auto` takes what measured fastest on this device. A trial that diverges in
+    less than fp32 goes on in fp32 from its last checkpoint, once."""
     checkpoint_seconds: Number = Field(default=60.0, ge=0)
     """A crash loses at most so much training time."""
 

@@ -15,9 +15,11 @@ from pipelines.batches import evaluation_steps
 from pipelines.checkpoint import save_checkpoint
 from pipelines.data import Dataset
 from pipelines.device import choose_precision
+from pipelines.engine import make_whole
 from pipelines.export import export_model
 from pipelines.figures import draw_report, draw_training
 from pipelines.files import read_json, write_json
+from pipelines.notes import add_note, read_notes
 from pipelines.predictions import (
     NonFiniteError,
     Predictions,
@@ -26,8 +28,17 @@ from pipelines.predictions import (
     write_parquet,
 )
 from pipelines.scores import score
-from pipelines.segment import Choice, InfeasibleError, SegmentJob, SegmentResult, Unwatched, WarmUpJob, Watch
-from pipelines.train import Material, predict_logits, train_steps
+from pipelines.segment import (
+    Choice,
+    DivergedError,
+    InfeasibleError,
+    SegmentJob,
+    SegmentResult,
+    Unwatched,
+    WarmUpJob,
+    Watch,
+)
+from pipelines.train import Material, decay_of_untouched, is_out_of_memory, predict_logits, read_losses, train_steps
 from pipelines.workbench import Trial, Workbench, fingerprint
 
 _RECORDS = 200  # journal records of training steps in one run, at most: enough for a curve, cheap to mirror
@@ -84,14 +95,38 @@ def train_segment(job: SegmentJob, *, watch: Watch) -> SegmentResult:
         job.directory.mkdir(parents=True, exist_ok=True)
         if finished := _read_result(job, _WORKBENCH.dataset(job.data)):
             return finished
+    try:
+        return _segment(job, watch=watch, clock=clock)
+    except DivergedError as error:
+        if not _fall_back(job, error):
+            raise
+        return _segment(job, watch=watch, clock=clock)
+
+
+def _fall_back(job: SegmentJob, error: DivergedError) -> bool:
+    """Let a trial that diverged in less than fp32 go on in fp32 from its last checkpoint; False where it did before."""
+    precision = job.config.train.precision
+    if precision == "fp32" or read_notes(job.directory).precision is not None:
+        return False
+    add_note(job.directory, f"{error}, in {precision}; from its last checkpoint on in fp32", precision="fp32")
+    _WORKBENCH.put_down()
+    return True
+
+
+def _segment(job: SegmentJob, *, watch: Watch, clock: _Clock) -> SegmentResult:
+    with clock("prepare"):
         trial = _WORKBENCH.trial(job)
     if trial.trainee.step > job.until:  # an earlier attempt went further; its score of this step was journalled
         return _result(trial, _journalled(trial, job.until), clock=clock)
     try:
         interrupted = _advance(trial, watch=watch, clock=clock)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         _WORKBENCH.put_down()
-        raise InfeasibleError(f"out of memory; try train.micro_batch_size below {_micro(job)}") from error
+        raise InfeasibleError(
+            "out of memory even with one example at a time; try a smaller tokens.max_length or model.name"
+        ) from error
     if interrupted or job.pause:
         with clock("checkpoint"):
             _commit(trial)
@@ -116,27 +151,44 @@ def _advance(trial: Trial, *, watch: Watch, clock: _Clock) -> bool:
             return True
         with clock("train"):
             log = next(steps)
-            trainee.window = [trainee.window[0] + log.loss.item(), trainee.window[1] + 1]
+        _pass_on_notes(trial)
         if log.step % every == 0 or log.step == trainee.total_steps:
-            loss = _journal_window(trial, log.learning_rate, grad_norm=log.grad_norm.item())
+            with clock("train"):  # a GPU is still at work: its time is training time
+                grad_norm = log.grad_norm.item()
+            loss = _journal_window(trial, log.learning_rate, grad_norm=grad_norm)
             watch.tell({"step": log.step, "total": trainee.total_steps, "loss": loss})
         if time.monotonic() - sampled > _SYSTEM_SECONDS:
             trial.journal.append("system", step=log.step, values=system_metrics())
             sampled = time.monotonic()
         if time.monotonic() - committed > trial.job.config.train.checkpoint_seconds:
+            _refuse_nonfinite(trial, grad_norm=log.grad_norm.item())  # a checkpoint must be worth going back to
             with clock("checkpoint"):
                 _commit(trial)
             committed = time.monotonic()
     return False
 
 
-def _journal_window(trial: Trial, learning_rate: float, *, grad_norm: float) -> float:
-    """Record the mean loss since the last record; returns it. Raises `InfeasibleError` when it is not finite."""
+def _pass_on_notes(trial: Trial) -> None:
+    """Write down what the training loop had to do to go on."""
+    for text in trial.trainee.notes:
+        add_note(trial.job.directory, text)
+    trial.trainee.notes.clear()
+
+
+def _refuse_nonfinite(trial: Trial, *, grad_norm: float) -> bool:
+    """Raise `DivergedError` when loss or gradient are not finite; True where fp16 overflowed, which does no harm."""
     trainee = trial.trainee
+    read_losses(trainee)
+    skipped = trainee.accelerator.scaler is not None and not np.isfinite(grad_norm)
+    if not np.isfinite([trainee.window[0], 0.0 if skipped else grad_norm]).all():
+        raise DivergedError(f"diverged: the loss or its gradient is not finite at step {trainee.step}")
+    return skipped
+
+
+def _journal_window(trial: Trial, learning_rate: float, *, grad_norm: float) -> float:
+    """Record the mean loss since the last record; returns it. Raises `DivergedError` when it is not finite."""
+    trainee, skipped = trial.trainee, _refuse_nonfinite(trial, grad_norm=grad_norm)
     loss = trainee.window[0] / trainee.window[1]
-    skipped = trainee.accelerator.scaler is not None and not np.isfinite(grad_norm)  # fp16 overflowed; no harm done
-    if not np.isfinite([loss, 0.0 if skipped else grad_norm]).all():
-        raise InfeasibleError(f"diverged: the loss or its gradient is not finite at step {trainee.step}")
     values = {"loss": loss, "learning_rate": learning_rate} | ({} if skipped else {"grad_norm": grad_norm})
     values["epoch"] = trainee.step * trial.job.config.train.batch_size / len(trial.train.labels)
     trial.journal.append("step", step=trainee.step, values=values)
@@ -145,7 +197,7 @@ def _journal_window(trial: Trial, learning_rate: float, *, grad_norm: float) -> 
 
 
 def _predict(trial: Trial) -> Predictions:
-    """Probabilities of the select split. Raises `InfeasibleError` when they are not finite."""
+    """Probabilities of the select split. Raises `DivergedError` when they are not finite."""
     split = trial.dataset.splits["select"]
     logits = predict_logits(trial.trainee, trial.select)
     try:
@@ -157,7 +209,7 @@ def _predict(trial: Trial) -> Predictions:
             names=trial.dataset.labels,
         )
     except NonFiniteError as error:
-        raise InfeasibleError(f"diverged: {error}") from error
+        raise DivergedError(f"diverged: {error}") from error
 
 
 def _journalled(trial: Trial, step: int) -> dict[str, float]:
@@ -180,6 +232,8 @@ def _finish(trial: Trial, predictions: Predictions, *, scores: dict[str, float],
     with clock("finish"):
         directory, network = trial.job.directory, trial.trainee.accelerator.unwrap_model(trial.trainee.model)
         network.to("cpu")
+        decay = decay_of_untouched(trial.trainee, network.get_input_embeddings().weight)
+        make_whole(network, trial.pretrained.weights, decay=decay)
         labels, tokens = trial.dataset.labels, trial.job.config.tokens
         export_model(network, trial.pretrained.tokenizer, directory / "model", labels=labels, tokens=tokens)
         network.to(trial.trainee.accelerator.device)
@@ -222,6 +276,7 @@ def _latency(trial: Trial, texts: int = 16) -> float:
 
 
 def _commit(trial: Trial) -> None:
+    read_losses(trial.trainee)
     save_checkpoint(trial.trainee, trial.job.directory / "checkpoints", fingerprint=trial.fingerprint)
 
 
@@ -247,10 +302,6 @@ def _read_result(job: SegmentJob, dataset: Dataset) -> SegmentResult | None:
     if found is None or found.pop("fingerprint") != fingerprint(job, dataset):
         return None
     return SegmentResult(**found)
-
-
-def _micro(job: SegmentJob) -> int:
-    return min(job.config.train.micro_batch_size or job.config.train.batch_size, job.config.train.batch_size)
 
 
 def system_metrics() -> dict[str, float]:

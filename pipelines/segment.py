@@ -12,6 +12,10 @@ class InfeasibleError(Exception):
     """This configuration cannot be trained (it diverged, or does not fit); nothing is wrong with the platform."""
 
 
+class DivergedError(InfeasibleError):
+    """Losses, gradients or probabilities are not finite any more."""
+
+
 @dataclass(frozen=True)
 class SegmentJob:
     """A stretch of one trial's training: plain values, so that it can go to any process."""

@@ -36,6 +36,10 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def vocabulary(self) -> NDArray[np.int64]:
+        """The token ids that occur, ascending."""
+        return np.flatnonzero(np.bincount(self.ids)) if len(self.ids) else np.empty(0, dtype=np.int64)
+
     def row(self, index: int) -> "Encoded":
         """One text alone."""
         ids = self.ids[self.offsets[index] : self.offsets[index + 1]]

@@ -58,9 +58,15 @@ class Trainee:
     class_weights: Tensor
     """(classes,) on the device."""
     total_steps: int
+    micro_batch: int
+    """Examples per forward pass at most; halved when memory runs out."""
     step: int = 0
     window: list[float] = field(default_factory=lambda: [0.0, 0.0])
     """Sum of the losses and number of steps since the last journal record: part of the checkpoint."""
+    unread: list[Tensor] = field(default_factory=list)
+    """Losses that are not in the window yet: reading one waits for the device, so they are read together."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should hear of, such as memory that ran out."""
 
 
 def new_trainee(config: RunConfig, model: nn.Module, labels: NDArray[np.int64], *, classes: int) -> Trainee:
@@ -77,6 +83,7 @@ def new_trainee(config: RunConfig, model: nn.Module, labels: NDArray[np.int64], 
         accelerator=accelerator,
         class_weights=torch.tensor(weights, dtype=torch.float32, device=accelerator.device),
         total_steps=total_steps(len(labels), config.train),
+        micro_batch=min(config.train.micro_batch_size or config.train.batch_size, config.train.batch_size),
     )
 
 
@@ -94,27 +101,77 @@ def train_steps(trainee: Trainee, material: Material, *, until: int) -> Iterator
 
 
 def _step(trainee: Trainee, material: Material, rows: NDArray[np.int64]) -> StepLog:
-    """One optimizer step on one batch, in as many micro-batches as configured."""
-    train, accelerator = trainee.config.train, trainee.accelerator
+    """One optimizer step on one batch, in as many micro-batches as memory asks for."""
+    train = trainee.config.train
     rate = train.learning_rate * rate_factor(trainee.step, trainee.total_steps, train)
     for group in trainee.optimizer.param_groups:
         group["lr"] = rate
-    torch.manual_seed(trainee.config.seed * 1_000_003 + trainee.step)  # dropout
     trainee.model.train()
-    trainee.optimizer.zero_grad(set_to_none=True)
-    labels = torch.from_numpy(material.labels[rows]).to(accelerator.device)
-    weight, loss = trainee.class_weights[labels].sum(), torch.zeros((), device=accelerator.device)
-    micro = min(train.micro_batch_size or len(rows), len(rows))
-    for start in range(0, len(rows), micro):
-        part = slice(start, start + micro)
-        logits = forward(trainee.model, material, rows[part], device=accelerator.device)
-        share = weighted_loss(logits, labels[part], trainee.class_weights, smoothing=train.label_smoothing) / weight
-        accelerator.backward(share)
-        loss += share.detach()
-    norm = accelerator.clip_grad_norm_(trainee.model.parameters(), train.max_grad_norm or math.inf)
+    while (loss := _gradient(trainee, material, rows)) is None:
+        trainee.micro_batch = -(-trainee.micro_batch // 2)
+        trainee.notes.append(
+            f"memory ran out at step {trainee.step + 1}: micro-batches of {trainee.micro_batch} from there"
+        )
+    norm = _clip(trainee)
     trainee.optimizer.step()
     trainee.step += 1
-    return StepLog(trainee.step, loss, torch.as_tensor(norm), learning_rate=rate)
+    trainee.unread.append(loss)
+    return StepLog(trainee.step, loss, norm, learning_rate=rate)
+
+
+def _gradient(trainee: Trainee, material: Material, rows: NDArray[np.int64]) -> Tensor | None:
+    """Put the gradient of a batch's mean loss into the model, and return that loss; None when memory ran out."""
+    device, smoothing = trainee.accelerator.device, trainee.config.train.label_smoothing
+    torch.manual_seed(trainee.config.seed * 1_000_003 + trainee.step)  # dropout
+    trainee.optimizer.zero_grad(set_to_none=True)
+    try:
+        labels = torch.from_numpy(material.labels[rows]).to(device)
+        weight, loss = trainee.class_weights[labels].sum(), torch.zeros((), device=device)
+        for start in range(0, len(rows), trainee.micro_batch):
+            part = slice(start, start + trainee.micro_batch)
+            logits = forward(trainee.model, material, rows[part], device=device)
+            share = weighted_loss(logits, labels[part], trainee.class_weights, smoothing=smoothing) / weight
+            trainee.accelerator.backward(share)
+            loss += share.detach()
+    except (RuntimeError, MemoryError) as error:
+        if trainee.micro_batch == 1 or not is_out_of_memory(error):
+            raise
+        return None
+    return loss
+
+
+def _clip(trainee: Trainee) -> Tensor:
+    """Scale the gradient down to `max_grad_norm`; returns its norm before, a scalar on the device."""
+    trainee.accelerator.unscale_gradients()  # fp16 only
+    trained = [parameter for parameter in trainee.model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+    limit = trainee.config.train.max_grad_norm
+    # Asking a GPU for the norm would wait for it; on a CPU the answer mostly saves a pass over all gradients.
+    if limit is not None and (norm.is_cuda or norm > limit):
+        nn.utils.clip_grads_with_norm_(trained, limit, norm)
+    return norm
+
+
+def decay_of_untouched(trainee: Trainee, weight: nn.Parameter) -> float:
+    """What weight decay alone has made of the parts of a weight that had no gradient in all steps, as a factor."""
+    groups = (group for group in trainee.optimizer.param_groups if any(one is weight for one in group["params"]))
+    train, group = trainee.config.train, next(groups, {"weight_decay": 0.0})
+    rates = (train.learning_rate * rate_factor(step, trainee.total_steps, train) for step in range(trainee.step))
+    return math.prod(1 - rate * group["weight_decay"] for rate in rates)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or this machine, has no more memory to give."""
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or "can't allocate memory" in str(error)  # torch has no class of its own for the CPU
+
+
+def read_losses(trainee: Trainee) -> None:
+    """Move the unread losses into the window; waits for the device."""
+    if trainee.unread:
+        for loss in torch.stack(trainee.unread).tolist():  # one by one: the same sum wherever a run is interrupted
+            trainee.window = [trainee.window[0] + loss, trainee.window[1] + 1]
+        trainee.unread.clear()
 
 
 def forward(model: nn.Module, material: Material, rows: NDArray[np.int64], *, device: torch.device) -> Tensor:
@@ -188,7 +245,10 @@ def _accelerator(precision: str) -> Any:
 
     AcceleratorState._reset_state()
     GradientState._reset_state()
-    accelerator = Accelerator(mixed_precision="no" if precision in {"fp32", "auto"} else precision)
-    if precision == "fp16" and accelerator.device.type == "cpu":
-        raise ConfigError("train.precision: fp16 needs a GPU (a CPU would silently compute in fp32); take bf16 or fp32")
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    accelerator = Accelerator(mixed_precision=precision if precision in {"bf16", "fp16"} else "no")
+    if precision in {"fp16", "tf32"} and accelerator.device.type == "cpu":
+        raise ConfigError(
+            f"train.precision: {precision} needs a GPU (a CPU would silently compute in fp32); take bf16 or fp32"
+        )
     return accelerator

@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from pipelines import data as dataset_store
 from pipelines.checkpoint import restore_checkpoint
-from pipelines.config import RunConfig, SplitName
+from pipelines.config import RunConfig, SplitName, replaced
 from pipelines.data import Dataset
+from pipelines.device import device
+from pipelines.engine import speed_up
 from pipelines.errors import ModelError
 from pipelines.files import digest
 from pipelines.journal import Journal
 from pipelines.models import Pretrained, load_pretrained, longest_input, new_classifier
+from pipelines.notes import read_notes
 from pipelines.segment import SegmentJob
 from pipelines.tokens import cached
 from pipelines.train import Material, Trainee, new_trainee
@@ -85,8 +90,16 @@ class Workbench:
         dataset = self.dataset(job.data)
         pretrained = self._checkpoint(job.config, dataset)
         train = material(dataset, "train", pretrained, config=job.config, cache=job.cache)
+        select = material(dataset, "select", pretrained, config=job.config, cache=job.cache)
         network = new_classifier(pretrained, dropout=job.config.model.dropout, seed=job.config.seed)
-        trainee = new_trainee(job.config, network, train.labels, classes=len(dataset.labels))
+        speed_up(
+            network,
+            tokens=np.union1d(train.encoded.vocabulary(), select.encoded.vocabulary()),
+            cpu=device().type == "cpu",
+        )
+        precision = read_notes(job.directory).precision or job.config.train.precision
+        config = replaced(job.config, {"train.precision": precision})
+        trainee = new_trainee(config, network, train.labels, classes=len(dataset.labels))
         mark = fingerprint(job, dataset)
         restore_checkpoint(trainee, job.directory / "checkpoints", fingerprint=mark)
         return Trial(
@@ -95,7 +108,7 @@ class Workbench:
             pretrained=pretrained,
             trainee=trainee,
             train=train,
-            select=material(dataset, "select", pretrained, config=job.config, cache=job.cache),
+            select=select,
             journal=Journal(job.directory / "progress.jsonl"),
             fingerprint=mark,
         )

@@ -152,8 +152,8 @@ def test_stored_predictions_are_those_of_the_select_split_and_of_the_scores(
 
 @pytest.mark.usefixtures("workbench", "no_pictures")
 def test_three_classes_are_learned_like_two(tiny_bert: Path, toy_data_dir_3: Path, tmp_path: Path) -> None:
-    changes = {
-        "train.epochs": 3.0,
+    changes = {  # epochs enough for any of the vocabularies that the tokenizer's trainer makes of equal texts
+        "train.epochs": 6.0,
         "train.learning_rate": 5e-3,
         "train.batch_size": 12,
         "train.class_weights": "balanced",
@@ -535,10 +535,9 @@ def test_logits_that_are_not_finite_are_divergence(
     assert refused(job) == "diverged: 2 of 60 rows have probabilities that are NaN or infinite"
 
 
-@pytest.mark.parametrize(("micro", "shown"), [(None, 24), (10, 10), (100, 24)])
-def test_too_little_memory_is_infeasible_and_says_what_to_try(
+@pytest.mark.parametrize("micro", [None, 10, 1])
+def test_too_little_memory_for_a_single_row_is_infeasible_and_says_what_to_try(
     micro: int | None,
-    shown: int,
     workbench: Workbench,
     monkeypatch: pytest.MonkeyPatch,
     tiny_bert: Path,
@@ -550,7 +549,8 @@ def test_too_little_memory_is_infeasible_and_says_what_to_try(
 
     monkeypatch.setattr("pipelines.train.forward", exhausted)
     job = make_job(tiny_bert, toy_data_dir, tmp_path, **{"train.micro_batch_size": micro})
-    assert refused(job) == f"out of memory; try train.micro_batch_size below {shown}"
+    remedy = "try a smaller tokens.max_length or model.name"
+    assert refused(job) == f"out of memory even with one example at a time; {remedy}"
     assert workbench._trial is None  # its memory is free for the next trial
 
 
