@@ -10,6 +10,8 @@ from pipelines.config import RunConfig
 from pipelines.files import digest, read_json, write_json
 from pipelines.segment import Choice
 
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def device() -> torch.device:
     """The accelerator where there is one, else the CPU."""
@@ -17,18 +19,32 @@ def device() -> torch.device:
 
 
 def choose_precision(requested: str, *, cache: Path) -> Choice:
-    """fp32 or bf16 by measurement of this device (once: the result is kept under `cache`), unless requested."""
+    """The arithmetic that measured fastest on this device (once: the result is kept under `cache`), unless requested.
+
+    What computes less exactly must be a tenth faster than what computes more exactly.
+    """
     if requested != "auto":
         return Choice(requested, "asked for")
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name()
-    file = cache / f"precision-{digest(name, torch.__version__)[:16]}.json"
-    ratio = read_json(file)
-    if ratio is None:
-        ratio = _ratio()
+    file = cache / f"precision-{digest(name, torch.__version__, *_candidates())[:16]}.json"
+    seconds: dict[str, float] | None = read_json(file)
+    if seconds is None:
+        seconds = _step_seconds(_candidates())
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, ratio)
-    chosen = "bf16" if ratio > 1.1 else "fp32"
-    return Choice(chosen, f"a bf16 step takes 1/{ratio:.1f} of an fp32 step on {name} (measured)")
+        write_json(file, seconds)
+    chosen = "fp32"
+    for precision, taken in seconds.items():
+        chosen = precision if taken * 1.1 < seconds[chosen] else chosen
+    shown = ", ".join(f"1/{seconds['fp32'] / taken:.1f} in {one}" for one, taken in seconds.items() if one != "fp32")
+    return Choice(chosen, f"a step takes {shown} of what it takes in fp32 on {name} (measured)")
+
+
+def _candidates() -> list[str]:
+    """What this device can compute in, the most exact first."""
+    if not torch.cuda.is_available():
+        return ["fp32", "bf16"]
+    recent = torch.cuda.get_device_capability() >= (8, 0)  # Ampere brought both
+    return ["fp32", *(["tf32", "bf16"] if recent else []), "fp16"]
 
 
 def with_precision(config: RunConfig, precision: str) -> RunConfig:
@@ -39,24 +55,27 @@ def with_precision(config: RunConfig, precision: str) -> RunConfig:
     return config.model_copy(update={"train": train})
 
 
-def _ratio(repeats: int = 7) -> float:
-    """How many times longer an fp32 step takes than a bf16 step: the best of each, measured in turn.
+def _step_seconds(precisions: list[str], repeats: int = 7) -> dict[str, float]:
+    """Seconds of a step in each arithmetic: the best of some, measured in turn.
 
     A step is a forward and backward pass through a layer shaped like a small transformer's.
     """
     where = device()
     layer = torch.nn.Sequential(torch.nn.Linear(384, 1536), torch.nn.GELU(), torch.nn.Linear(1536, 384)).to(where)
     rows = torch.randn(1024, 384, device=where)
-    times: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    times: dict[str, list[float]] = {precision: [] for precision in precisions}
+    before = torch.get_float32_matmul_precision()
     for _ in range(repeats):
-        for precision in times:  # in turn, so that whatever else the machine does meets both
+        for precision in times:  # in turn, so that whatever else the machine does meets all
+            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
             start = time.perf_counter()
-            with torch.autocast(where.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            with torch.autocast(where.type, dtype=_AUTOCAST.get(precision), enabled=precision in _AUTOCAST):
                 loss = layer(rows).float().square().mean()
             loss.backward()
             loss.item()  # waits for the device
             times[precision].append(time.perf_counter() - start)
-    return min(times["fp32"][1:]) / min(times["bf16"][1:])
+    torch.set_float32_matmul_precision(before)
+    return {precision: min(taken[1:]) for precision, taken in times.items()}
 
 
 def _cpu_name() -> str:

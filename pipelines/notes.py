@@ -1,4 +1,4 @@
-"""`notes.json` in a trial's directory: what befell it on the way and lasts, such as arithmetic that had to be changed."""
+"""`notes.json` in a trial's directory: what befell it on the way and lasts, such as a change of arithmetic."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ def read_notes(directory: Path) -> Notes:
 
 
 def add_note(directory: Path, text: str, *, precision: str | None = None) -> None:
-    """Add a note, durably; `precision` changes the arithmetic of all that follows. What is noted already is not twice."""
+    """Add a note, once and durably; `precision` changes the arithmetic of all that follows."""
     notes = read_notes(directory)
     texts = notes.texts if text in notes.texts else (*notes.texts, text)
     write_json(directory / "notes.json", asdict(replace(notes, texts=texts, precision=precision or notes.precision)))

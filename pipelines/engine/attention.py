@@ -43,7 +43,10 @@ def attention(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if dropout == 0.0:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=0.0, scaling=scaling, **others)
+        output, _ = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=0.0, scaling=scaling, **others
+        )
+        return output, None
     scores = torch.matmul(query * (scaling or 1 / math.sqrt(query.shape[-1])), key.transpose(2, 3))
     visible = _causal(scores) if attention_mask is None and getattr(module, "is_causal", True) else attention_mask
     if visible is not None:

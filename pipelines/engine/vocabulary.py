@@ -57,4 +57,5 @@ def make_whole(network: Any, weights: Mapping[str, Tensor], *, decay: float) -> 
     name = next(name for name, module in network.named_modules() if module is compact)
     whole = weights[f"{name}.weight"].to(compact.weight) * decay
     whole[compact.tokens] = compact.weight.detach()
-    network.set_input_embeddings(nn.Embedding.from_pretrained(whole, padding_idx=compact.whole_padding_idx))
+    rows, width = whole.shape
+    network.set_input_embeddings(nn.Embedding(rows, width, padding_idx=compact.whole_padding_idx, _weight=whole))
