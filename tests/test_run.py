@@ -15,10 +15,12 @@ from pipelines import run as run_module
 from pipelines import workbench as workbench_module
 from pipelines.batches import evaluation_steps
 from pipelines.checkpoint import read_sound_manifest
+from pipelines.config import replaced
 from pipelines.data import Dataset
 from pipelines.errors import ModelError
 from pipelines.files import sha256
 from pipelines.journal import read_journal
+from pipelines.notes import Notes, read_notes
 from pipelines.predictions import read_parquet
 from pipelines.run import run, train_segment, warm_up
 from pipelines.scores import score
@@ -567,6 +569,77 @@ def test_gradient_that_overflows_fp16_is_a_skipped_step_and_no_divergence(
     trial.trainee.window = [float("nan"), 1.0]
     with pytest.raises(InfeasibleError):
         run_module._journal_window(trial, 1e-3, grad_norm=float("inf"))
+
+
+# --- arithmetic that does not suffice
+
+
+class Spoil(Unwatched):
+    """Makes a weight of the trial in memory infinite once it stands at this step, in anything but fp32."""
+
+    def __init__(self, workbench: Workbench, job: SegmentJob, at: int, *, always: bool = False) -> None:
+        self.workbench, self.job, self.at, self.always = workbench, job, at, always
+        self.precisions: list[str] = []
+
+    def stop_requested(self) -> bool:
+        trainee = self.workbench.trial(self.job).trainee
+        precision = trainee.config.train.precision
+        self.precisions.append(precision)
+        if trainee.step == self.at and (self.always or precision != "fp32"):
+            trainee.model.classifier.weight.data.fill_(float("inf"))
+        return False
+
+
+def with_settings(job: SegmentJob, **values: Any) -> SegmentJob:
+    """The same job with other training settings; its trial is another one."""
+    return replace(job, config=replaced(job.config, {f"train.{name}": value for name, value in values.items()}))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_trial_that_diverges_in_bf16_goes_on_in_fp32_from_its_last_checkpoint(
+    workbench: Workbench, job: SegmentJob
+) -> None:
+    job = with_settings(job, precision="bf16", checkpoint_seconds=0.0)
+    spoil = Spoil(workbench, replace(job, until=5), at=3)
+    assert train_segment(replace(job, until=5), watch=spoil).step == 5
+    assert spoil.precisions == ["bf16"] * 4 + ["fp32"] * 2  # before steps 1 to 4, and again from the checkpoint of 3
+    assert read_notes(job.directory) == Notes(
+        ("diverged: the loss or its gradient is not finite at step 4, in bf16; from its last checkpoint on in fp32",),
+        precision="fp32",
+    )
+    assert run(job).finished
+    assert [step for kind, step, _ in journal(job) if kind == "step"] == list(range(1, 11))
+    assert all(np.isfinite(list(values.values())).all() for _, _, values in journal(job))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_trial_without_a_checkpoint_begins_again_in_fp32_and_stays_there(
+    workbench: Workbench, job: SegmentJob, fresh: Fresh
+) -> None:
+    job = replace(with_settings(job, precision="bf16"), until=5)
+    spoil = Spoil(workbench, job, at=3)
+    assert train_segment(job, watch=spoil).step == 5
+    assert spoil.precisions == ["bf16"] * 4 + ["fp32"] * 5
+    again = Spoil(fresh(), replace(job, until=10), at=99)  # another process
+    assert train_segment(replace(job, until=10), watch=again).finished
+    assert set(again.precisions) == {"fp32"}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_trial_that_diverges_in_fp32_too_has_diverged(precision: str, workbench: Workbench, job: SegmentJob) -> None:
+    job = replace(with_settings(job, precision=precision, evaluations=1), until=10)
+    assert refused(job, Spoil(workbench, job, at=2, always=True)).startswith("diverged: ")
+
+
+def test_weights_that_are_not_finite_are_never_committed(
+    workbench: Workbench, job: SegmentJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_RECORDS", 1)  # only the checkpoints look
+    job = replace(with_settings(job, checkpoint_seconds=0.0, evaluations=1), until=10)
+    refused(job, Spoil(workbench, job, at=4, always=True))
+    newest = max((job.directory / "checkpoints").iterdir())
+    assert newest.name == "step-00000004"
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(newest / "model.safetensors").values())
 
 
 # --- the warm process

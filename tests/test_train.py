@@ -1,6 +1,8 @@
 """The training loop: what was sampled arrives in it, and its numbers are those of a plain loop."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from pipelines.train import (
     Material,
     StepLog,
     Trainee,
+    forward,
     loss_weights,
     new_trainee,
     predict_logits,
@@ -339,11 +342,14 @@ def test_precision_is_that_of_the_forward_pass(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can")
-def test_fp16_is_refused_where_it_would_silently_be_fp32(bert: Pretrained, material: Material) -> None:
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_arithmetic_of_gpus_is_refused_where_it_would_silently_be_fp32(
+    precision: str, bert: Pretrained, material: Material
+) -> None:
     with pytest.raises(ConfigError) as caught:
-        start(changed(precision="fp16"), bert, material)
+        start(changed(precision=precision), bert, material)
     assert str(caught.value) == (
-        "train.precision: fp16 needs a GPU (a CPU would silently compute in fp32); take bf16 or fp32"
+        f"train.precision: {precision} needs a GPU (a CPU would silently compute in fp32); take bf16 or fp32"
     )
 
 
@@ -597,6 +603,69 @@ def test_accumulated_gradient_is_that_of_the_plain_batch(
         assert actual.grad is not None
         assert torch.allclose(actual.grad, expected.grad, rtol=1e-3, atol=1e-6)
     assert whole.grad_norm.item() > 0.1
+
+
+def test_memory_that_runs_out_halves_the_micro_batch_and_changes_no_loss(
+    bert: Pretrained, material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = losses(start(PLAIN, bert, material), material, 4)
+    trainee, sizes = start(PLAIN, bert, material), []
+
+    def small(model: nn.Module, material: Material, rows: Any, *, device: torch.device) -> Tensor:
+        if len(rows) > 7:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+        sizes.append(len(rows))
+        return forward(model, material, rows, device=device)
+
+    monkeypatch.setattr("pipelines.train.forward", small)
+    assert losses(trainee, material, 4) == pytest.approx(usual, rel=1e-5)
+    assert trainee.micro_batch == 6  # 24, 12, 6
+    assert sizes == [6] * 16
+    assert trainee.notes == [
+        "memory ran out at step 1: micro-batches of 12 from there",
+        "memory ran out at step 1: micro-batches of 6 from there",
+    ]
+
+
+def test_other_errors_of_torch_are_not_taken_for_a_lack_of_memory(
+    bert: Pretrained, material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Tensor:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr("pipelines.train.forward", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        train(start(PLAIN, bert, material), material, 1)
+
+
+_TRAIN_WITH_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from pipelines.config import ModelConfig, RunConfig, replaced
+from pipelines.models import load_pretrained, new_classifier
+from pipelines.tokens import Encoded
+from pipelines.train import Material, new_trainee, train_steps
+
+bert = load_pretrained(ModelConfig(name=sys.argv[1]), labels=("a", "b"))
+config = replaced(RunConfig(), {"train.batch_size": 512, "train.precision": "fp32"})
+rows = Material(Encoded(np.full(512 * 400, 7, dtype=np.int32), np.arange(513) * 400), np.arange(512) % 2, 0)
+trainee = new_trainee(config, new_classifier(bert, dropout=0.0, seed=0), rows.labels, classes=2)
+in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_use + 600 * 2**20, -1))
+(log,) = train_steps(trainee, rows, until=1)
+print(trainee.micro_batch, log.loss.item() > 0, *trainee.notes, sep="; ")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_step_larger_than_the_memory_limit_is_done_in_parts(tiny_bert: Path) -> None:
+    command = [sys.executable, "-c", _TRAIN_WITH_LITTLE_MEMORY, str(tiny_bert)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    micro, trained, first, *_ = done.stdout.strip().splitlines()[-1].split("; ")
+    assert int(micro) in {8, 16, 32, 64, 128, 256}
+    assert (trained, first) == ("True", "memory ran out at step 1: micro-batches of 256 from there")
 
 
 def test_bf16_learns(bert: Pretrained, material: Material) -> None:
