@@ -22,6 +22,9 @@ from pipelines.tokens import Encoded
 
 _EVALUATION_TOKENS = 8_192  # tokens per batch without gradients: large enough to fill the device, small in memory
 
+# torch has no class of its own for a CPU: what its allocator says, and what oneDNN says that cannot get its own.
+_CPU_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+
 
 @dataclass(frozen=True)
 class Material:
@@ -163,7 +166,7 @@ def decay_of_untouched(trainee: Trainee, weight: nn.Parameter) -> float:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or this machine, has no more memory to give."""
     known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return known or "can't allocate memory" in str(error)  # torch has no class of its own for the CPU
+    return known or any(words in str(error) for words in _CPU_OUT_OF_MEMORY)
 
 
 def read_losses(trainee: Trainee) -> None:
