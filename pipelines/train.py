@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.batches import epoch_batches, evaluation_batches, steps_per_epoch, total_steps
+from pipelines.batches import EVALUATION_TOKENS, epoch_batches, evaluation_batches, steps_per_epoch, total_steps
 from pipelines.config import RunConfig, TrainConfig
 from pipelines.errors import ConfigError
 from pipelines.tokens import Encoded
-
-_EVALUATION_TOKENS = 8_192  # tokens per batch without gradients: large enough to fill the device, small in memory
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def predict_logits(trainee: Trainee, material: Material) -> NDArray[np.float32]:
     trainee.model.eval()
     device = trainee.accelerator.device
     logits = np.empty((len(material.labels), len(trainee.class_weights)), dtype=np.float32)
-    for rows in evaluation_batches(material.encoded.lengths, tokens=_EVALUATION_TOKENS):
+    for rows in evaluation_batches(material.encoded.lengths, tokens=EVALUATION_TOKENS):
         logits[rows] = forward(trainee.model, material, rows, device=device).cpu().numpy()
     return logits
 

@@ -1,0 +1,186 @@
+"""A short measurement of one model on this machine: real steps, real evaluations, a few seconds."""
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.config import replaced
+from pipelines.cost import Point, Probe, probe_shapes
+from pipelines.data import Dataset
+from pipelines.device import choose_precision, with_precision
+from pipelines.families import locate
+from pipelines.segment import Choice, ProbeJob, SegmentJob, Watch
+from pipelines.tokens import Encoded
+from pipelines.train import Material, Trainee, predict_logits, train_steps
+from pipelines.workbench import Workbench
+
+_SECONDS = 6.0  # of measured steps, at most, once every shape was measured
+_ROUNDS = 4  # each shape is measured so often; the first round, which allocates and compiles, does not count
+_STATES = 5  # a training process holds its weights so often: checkpoint, model, gradient, two moments of AdamW
+_BEGAN = time.monotonic()  # when this module was imported: a worker's libraries are loaded with it
+
+
+def probe(job: ProbeJob, *, watch: Watch) -> Probe:
+    """Measure a model at a few shapes of batches of the study's own texts.
+
+    A model whose weights, gradients and optimizer state alone need more than `job.memory` is not loaded: what comes
+    back holds that need and no times. Raises `ModelError` for a model that cannot be used.
+    """
+    bench, began = Workbench(), time.monotonic()
+    choice = choose_precision(job.config.train.precision, cache=job.cache)
+    if (least := _STATES * _bytes_on_disk(job)) > job.memory:
+        return _refused(bench.dataset(job.data), least, choice)
+    with tempfile.TemporaryDirectory() as directory:
+        work = SegmentJob(
+            trial="probe/0",
+            config=replaced(
+                with_precision(job.config, choice.value),
+                {"train.epochs": 1000.0, "train.batch_size": job.batch_sizes[1], "train.micro_batch_size": None},
+            ),
+            data=job.data,
+            directory=Path(directory),
+            cache=job.cache,
+            until=1,
+        )
+        try:
+            return _measured(bench, work, job.batch_sizes, choice=choice, began=began, watch=watch)
+        finally:
+            bench.put_down()
+
+
+def _measured(
+    bench: Workbench, work: SegmentJob, batch_sizes: tuple[int, int], *, choice: Choice, began: float, watch: Watch
+) -> Probe:
+    bench.warm_up(bench.dataset(work.data), work.config, cache=work.cache)
+    bench.trial(work)  # once for what only the first one pays
+    start_up = time.monotonic() - began
+    bench.put_down()
+    start = time.perf_counter()
+    trial = bench.trial(work)
+    prepare = time.perf_counter() - start
+    parts = [_rows_of(trial.train, *shape) for shape in probe_shapes(trial.train.encoded.lengths, batch_sizes)]
+    steps, memory = _steps(trial.trainee, parts, watch=watch)
+    device = trial.trainee.accelerator.device
+    return Probe(
+        steps=steps,
+        evaluations=tuple(_evaluation(trial.trainee, part) for part in parts),
+        memory=memory,
+        prepare=prepare,
+        start_up=start_up + _import_seconds(),
+        weights=sum(p.numel() * p.element_size() for p in trial.trainee.model.parameters()),
+        train_lengths=_counts(trial.train.encoded.lengths),
+        select_lengths=_counts(trial.select.encoded.lengths),
+        precision=choice,
+        device_memory=float(torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else None,
+    )
+
+
+def _steps(trainee: Trainee, parts: list[Material], *, watch: Watch) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """Seconds and peak bytes of optimizer steps, the shapes taken in turn, so that noise meets all of them.
+
+    Bytes are those of the first round, which goes upwards: a process keeps what a larger batch once needed.
+    """
+    seconds: dict[int, list[float]] = {index: [] for index in range(len(parts))}
+    memory: list[Point] = []
+    started = time.perf_counter()
+    for turn in range(_ROUNDS):
+        for index, part in enumerate(parts):
+            if turn > 1 and (time.perf_counter() - started > _SECONDS or watch.stop_requested()):
+                continue
+            _forget_peak(trainee)
+            start = time.perf_counter()
+            next(train_steps(trainee, part, until=trainee.step + 1)).loss.item()  # reading it waits for the device
+            if turn:
+                seconds[index].append(time.perf_counter() - start)
+            else:
+                memory.append(_point(part, _peak(trainee)))
+    timed = tuple(_point(parts[index], float(np.median(values))) for index, values in seconds.items())
+    return timed, tuple(memory)
+
+
+def _evaluation(trainee: Trainee, part: Material, repeats: int = 3) -> Point:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        predict_logits(trainee, part)
+        times.append(time.perf_counter() - start)
+    return _point(part, float(np.median(times)))
+
+
+def _rows_of(material: Material, rows: int, length: int) -> Material:
+    """The `rows` texts whose length is nearest to `length`."""
+    chosen = np.argsort(np.abs(material.encoded.lengths - length), kind="stable")[:rows]
+    pieces = [material.encoded.row(int(row)).ids for row in chosen]
+    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
+    return Material(Encoded(np.concatenate(pieces), offsets), material.labels[chosen], material.pad)
+
+
+def _point(part: Material, value: float) -> Point:
+    return Point(len(part.labels), int(part.encoded.lengths.max()), value)
+
+
+def _counts(lengths: NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(np.bincount(lengths).tolist())
+
+
+def _refused(dataset: Dataset, least: float, choice: Choice) -> Probe:
+    """A model that was not loaded: what it needs at any shape of batch, and nothing else."""
+    return Probe(
+        steps=(),
+        evaluations=(),
+        memory=(Point(1, 1, least), Point(2, 1, least)),
+        prepare=0.0,
+        start_up=0.0,
+        weights=int(least / _STATES),
+        train_lengths=(0, len(dataset.splits["train"])),
+        select_lengths=(0, len(dataset.splits["select"])),
+        precision=choice,
+        device_memory=None,
+    )
+
+
+def _bytes_on_disk(job: ProbeJob) -> int:
+    """Size of a local checkpoint's weights; 0 where that is not known before loading."""
+    return sum(file.stat().st_size for file in Path(locate(job.config.model.name)).glob("*.safetensors"))
+
+
+def _import_seconds() -> float:
+    """Seconds from the start of this process until its libraries were loaded."""
+    import psutil
+
+    lived = time.time() - psutil.Process().create_time()
+    return max(0.0, lived - (time.monotonic() - _BEGAN))
+
+
+def _forget_peak(trainee: Trainee) -> None:
+    """Begin a new peak of memory. Only Linux can for a process; elsewhere the peak is that of all steps so far."""
+    if trainee.accelerator.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return
+
+
+def _peak(trainee: Trainee) -> float:
+    """Peak bytes since `_forget_peak`; of a process in units of 4 KiB pages, counted loosely by the kernel."""
+    if trainee.accelerator.device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    for line in _status_lines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def _status_lines() -> Iterator[str]:
+    file = Path("/proc/self/status")
+    yield from file.read_text().splitlines() if file.exists() else []
