@@ -22,7 +22,7 @@ from pipelines.train import Material, Trainee, predict_logits, train_steps
 from pipelines.workbench import Workbench
 
 _SECONDS = 6.0  # of measured steps, at most, once every shape was measured
-_ROUNDS = 4  # each shape is measured so often; the first round, which allocates and compiles, does not count
+_ROUNDS = 4  # each shape is measured so often; the first round, which allocates, counts only where it was so slow
 _STATES = 5  # a training process holds its weights so often: checkpoint, model, gradient, two moments of AdamW
 _BEGAN = time.monotonic()  # when this module was imported: a worker's libraries are loaded with it
 
@@ -87,22 +87,21 @@ def _steps(trainee: Trainee, parts: list[Material], *, watch: Watch) -> tuple[tu
 
     Bytes are those of the first round, which goes upwards: a process keeps what a larger batch once needed.
     """
-    seconds: dict[int, list[float]] = {index: [] for index in range(len(parts))}
+    seconds: list[list[float]] = [[] for _ in parts]
     memory: list[Point] = []
-    started = time.perf_counter()
+    began = time.perf_counter()
     for turn in range(_ROUNDS):
-        for index, part in enumerate(parts):
-            if turn > 1 and (time.perf_counter() - started > _SECONDS or watch.stop_requested()):
+        for part, taken in zip(parts, seconds, strict=True):
+            if turn and (time.perf_counter() - began > _SECONDS or watch.stop_requested()):
                 continue
             _forget_peak(trainee)
             start = time.perf_counter()
             next(train_steps(trainee, part, until=trainee.step + 1)).loss.item()  # reading it waits for the device
-            if turn:
-                seconds[index].append(time.perf_counter() - start)
-            else:
+            taken.append(time.perf_counter() - start)
+            if not turn:
                 memory.append(_point(part, _peak(trainee)))
-    timed = tuple(_point(parts[index], float(np.median(values))) for index, values in seconds.items())
-    return timed, tuple(memory)
+    timed = [_point(part, float(np.median(taken[1:] or taken))) for part, taken in zip(parts, seconds, strict=True)]
+    return tuple(timed), tuple(memory)
 
 
 def _evaluation(trainee: Trainee, part: Material, repeats: int = 3) -> Point:
