@@ -19,7 +19,7 @@ from pipelines.cost import Cost, fitting_micro_batch, peak_bytes, trial_seconds
 from pipelines.segment import InfeasibleError
 
 _DRAWN = 16  # configurations that stand for the search space
-_END_SECONDS = 12.0  # the locked test, registration, pictures: measured for MiniLM, most of it copying and hashing
+_END_SECONDS = 3.0  # registration and the study's pictures, beside the locked test: measured 2 s for MiniLM
 _STARTUP_TRIALS = 5  # Optuna's default for pruners that compare with earlier trials
 _REDUCTION = {"hyperband": 3, "successivehalving": 4}  # Optuna's default factors
 _TRIAL_BYTES = 2e6  # journal, predictions and pictures of a trial, here and as MLflow's copy
@@ -62,10 +62,11 @@ class Estimate:
     disk: float
 
 
-def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, finished: int = 0) -> Estimate:
+def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, test_rows: int = 0, finished: int = 0) -> Estimate:
     """What is still to come of a study of which so many trials are finished.
 
-    The first trials are the models' defaults; the others cost what drawn configurations cost on the average.
+    The first trials are the models' defaults; the others cost what drawn configurations cost on the average. At the
+    end one model is tried on the locked `test_rows`.
     """
     first = [_seconds(config, prospect) for config in default_configs(spec)]
     drawn = [_seconds(config, prospect) for config in drawn_configs(spec)] or first
@@ -75,7 +76,7 @@ def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, finished: int
     whole = [first[number] if spec.start_with_defaults and number < len(first) else mean for number in numbers]
     work = makespan([_expected(one, part) for one, part in zip(whole, parts, strict=True)], share.workers)
     start_up = max((cost.start_up for cost in prospect.costs.values()), default=0.0)
-    end = _END_SECONDS if spec.register_as else 0.0
+    end = _END_SECONDS + test_rows * _row_seconds(spec, prospect, mean) if spec.register_as else 0.0
     if spec.budget.minutes is not None:
         work = min(work, spec.budget.minutes * 60)
     peak = max((_peak(config, prospect) for config in [*default_configs(spec), *drawn_configs(spec)]), default=0.0)
@@ -203,6 +204,12 @@ def _expected(seconds: Mapping[str, float], chances: Sequence[float]) -> float:
     """Seconds of a trial that trains each segment with the given chance; only what reaches the end is exported."""
     trained = sum(chances) / len(chances)
     return seconds["prepare"] + trained * (seconds["train"] + seconds["evaluate"]) + chances[-1] * seconds["finish"]
+
+
+def _row_seconds(spec: StudySpec, prospect: Prospect, seconds: Mapping[str, float]) -> float:
+    """Seconds to evaluate one row."""
+    rows = max((sum(cost.select_lengths) for cost in prospect.costs.values()), default=0)
+    return seconds["evaluate"] / spec.run.train.evaluations / rows if rows else 0.0
 
 
 def _rows(prospect: Prospect) -> int:

@@ -136,7 +136,7 @@ def _session(
         precision=_fixed_precision(study, choice, display=display),
         show=display.show,
         prospect=staff.prospect,
-        predicted=_predicted(spec, study, staff),
+        predicted=_predicted(spec, study, staff, test_rows=len(dataset.splits["test"])),
     )
     with _stopping_on_signals(controller):
         reason = controller.run()
@@ -162,12 +162,12 @@ def _session(
     )
 
 
-def _predicted(spec: StudySpec, study: optuna.Study, staff: Staff) -> float | None:
+def _predicted(spec: StudySpec, study: optuna.Study, staff: Staff, *, test_rows: int) -> float | None:
     """Seconds from here to the session's end; None where no model was measured."""
     finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
     if not staff.prospect.costs:
         return None
-    foretold = estimate(spec, staff.prospect, staff.share, finished=finished)
+    foretold = estimate(spec, staff.prospect, staff.share, test_rows=test_rows, finished=finished)
     return foretold.seconds - (foretold.start_up if staff.warm else 0.0)
 
 

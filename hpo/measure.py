@@ -67,7 +67,9 @@ def staffed(spec: StudySpec, site: Site, *, say: Callable[[str], None], measurin
             arrangement: prober.costs(configs[:1], arrangement)
             for arrangement in reversed(arrangements(spec.workers, machine, trials=spec.budget.trials))
         }
-        rates = {arrangement: _rate(spec, costs, workers=arrangement[0]) for arrangement, costs in tried.items()}
+        rates = {
+            arrangement: _rate(spec, costs, workers=arrangement[0]) for arrangement, costs in reversed(tried.items())
+        }
         fastest = max(rates, key=lambda arrangement: rates[arrangement])
         costs = tried[fastest] | prober.costs(configs[1:], fastest)
         machine = _with_memory_of_gpu(machine, costs)

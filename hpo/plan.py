@@ -72,7 +72,7 @@ def _plan(spec: StudySpec, dataset: Dataset, staff: Staff, *, places: Places) ->
     }
     numbers: dict[str, Any] = {}
     if staff.prospect.costs:
-        found = estimate(spec, staff.prospect, share)
+        found = estimate(spec, staff.prospect, share, test_rows=len(dataset.splits["test"]))
         words |= _foretold(spec, staff, found, free=_free_bytes(places))
         numbers = as_numbers(found) | {"workers": share.workers, "threads": share.threads}
     else:

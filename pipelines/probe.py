@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipelines.batches import EVALUATION_TOKENS, evaluation_batches
 from pipelines.config import replaced
-from pipelines.cost import Point, Probe, probe_shapes
+from pipelines.cost import Point, Probe, fit, probe_shapes
 from pipelines.data import Dataset
 from pipelines.device import choose_precision, with_precision
 from pipelines.families import locate
@@ -23,6 +24,7 @@ from pipelines.workbench import Workbench
 
 _SECONDS = 6.0  # of measured steps, at most, once every shape was measured
 _ROUNDS = 4  # each shape is measured so often; the first round, which allocates, counts only where it was so slow
+_EVALUATION_SECONDS = 3.0  # of evaluating real batches once, at most
 _STATES = 5  # a training process holds its weights so often: checkpoint, model, gradient, two moments of AdamW
 _BEGAN = time.monotonic()  # when this module was imported: a worker's libraries are loaded with it
 
@@ -65,12 +67,13 @@ def _measured(
     start = time.perf_counter()
     trial = bench.trial(work)
     prepare = time.perf_counter() - start
-    parts = [_rows_of(trial.train, *shape) for shape in probe_shapes(trial.train.encoded.lengths, batch_sizes)]
+    shapes = probe_shapes(trial.train.encoded.lengths, batch_sizes)
+    parts = [_part(trial.train, _nearest(trial.train, *shape)) for shape in shapes]
     steps, memory = _steps(trial.trainee, parts, watch=watch)
     device = trial.trainee.accelerator.device
     return Probe(
         steps=steps,
-        evaluations=tuple(_evaluation(trial.trainee, part) for part in parts),
+        evaluations=_evaluations(trial.trainee, parts, trial.select),
         memory=memory,
         prepare=prepare,
         start_up=start_up + _import_seconds(),
@@ -104,6 +107,19 @@ def _steps(trainee: Trainee, parts: list[Material], *, watch: Watch) -> tuple[tu
     return tuple(timed), tuple(memory)
 
 
+def _evaluations(trainee: Trainee, parts: list[Material], select: Material) -> tuple[Point, ...]:
+    """Seconds of batches without gradients: those of the study itself where that is quick, else small ones.
+
+    The small ones flatter: on a CPU their activations stay in its caches, and workers do not slow one another down.
+    """
+    small = tuple(_evaluation(trainee, part) for part in parts)
+    batches = evaluation_batches(select.encoded.lengths, tokens=EVALUATION_TOKENS)
+    chosen = {len(batches) // 4: None, len(batches) * 3 // 4: None}  # of short texts, and of long ones
+    whole, law = [_part(select, batches[index]) for index in chosen], fit(small)
+    foretold = sum(law.at(len(part.labels), int(part.encoded.lengths.max())) for part in whole)
+    return tuple(_evaluation(trainee, part) for part in whole) if foretold < _EVALUATION_SECONDS else small
+
+
 def _evaluation(trainee: Trainee, part: Material, repeats: int = 3) -> Point:
     times = []
     for _ in range(repeats):
@@ -113,12 +129,16 @@ def _evaluation(trainee: Trainee, part: Material, repeats: int = 3) -> Point:
     return _point(part, float(np.median(times)))
 
 
-def _rows_of(material: Material, rows: int, length: int) -> Material:
+def _nearest(material: Material, rows: int, length: int) -> NDArray[np.int64]:
     """The `rows` texts whose length is nearest to `length`."""
-    chosen = np.argsort(np.abs(material.encoded.lengths - length), kind="stable")[:rows]
-    pieces = [material.encoded.row(int(row)).ids for row in chosen]
+    return np.argsort(np.abs(material.encoded.lengths - length), kind="stable")[:rows]
+
+
+def _part(material: Material, rows: NDArray[np.int64]) -> Material:
+    """Some rows alone."""
+    pieces = [material.encoded.row(int(row)).ids for row in rows]
     offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
-    return Material(Encoded(np.concatenate(pieces), offsets), material.labels[chosen], material.pad)
+    return Material(Encoded(np.concatenate(pieces), offsets), material.labels[rows], material.pad)
 
 
 def _point(part: Material, value: float) -> Point:

@@ -67,7 +67,10 @@ def test_a_study_takes_its_trials_divided_among_the_workers_with_start_and_end()
     assert found.seconds == pytest.approx(8.0 + 2 * one)
     assert (found.start_up, found.end, found.full_trials) == (8.0, 0.0, 4.0)
     assert estimate(spec, PROSPECT, TWO, finished=3).seconds == pytest.approx(8.0 + one)
-    assert estimate(a_spec(register_as="toy"), PROSPECT, TWO).end > 0
+    registered = a_spec(register_as="toy", space={"train.learning_rate": [1e-4]})
+    ends = [estimate(registered, PROSPECT, TWO, test_rows=rows).end for rows in (0, 801)]  # as many as selected on
+    assert ends[0] > 0
+    assert ends[1] - ends[0] == pytest.approx(trial_seconds(a_cost(), drawn_configs(spec)[0])["evaluate"] / 4)
 
 
 def test_pruning_and_a_budget_of_minutes_make_it_shorter() -> None:

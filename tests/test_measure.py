@@ -30,7 +30,6 @@ def staff(home: Path, *, digest: str = "digest", measuring: bool = True, **chang
     site = a_site(home, digest=digest)
     with staffed(a_spec(**changes), site, say=said.append, measuring=measuring) as found:
         assert found.executor.slots == found.share.workers
-        assert found.warm == bool(said)
         return found.share.reason, found.share.workers, found.share.threads, bool(said)
 
 
@@ -47,11 +46,19 @@ def test_both_arrangements_are_measured_once_and_the_faster_one_works(tmp_path: 
     assert sum(probes(tmp_path).values()) == 3
 
 
+def test_workers_that_measured_are_those_of_the_study(tmp_path: Path) -> None:
+    for warm in (True, False):
+        with staffed(a_spec(), a_site(tmp_path), say=lambda _: None) as found:
+            assert found.warm == warm
+            assert [seat._process is not None for seat in found.executor._seats] == [warm] * 2
+
+
 def test_one_wide_worker_works_where_it_is_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "PROBE", "tests.costs:probe_wide")
     with staffed(a_spec(), a_site(tmp_path), say=lambda _: None) as found:
         assert (found.share.workers, found.share.threads) == (1, 2)
         assert found.share.reason.startswith("1 worker x 2 threads: ")
+        assert not found.warm, "those that measured last are gone"
 
 
 def test_what_is_asked_for_is_not_compared_but_its_cost_is_known(tmp_path: Path) -> None:

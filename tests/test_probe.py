@@ -29,9 +29,19 @@ def test_small_and_large_batches_of_short_and_long_texts_are_measured(measured: 
     shapes = [(point.rows, point.length) for point in measured.steps]
     assert {rows for rows, _ in shapes} == {8, 24}
     assert len({length for _, length in shapes}) >= 2
-    for found in (measured.steps, measured.evaluations, measured.memory):
-        assert [(point.rows, point.length) for point in found] == shapes
-        assert all(point.value > 0 for point in found)
+    assert [(point.rows, point.length) for point in measured.memory] == shapes
+    assert all(point.value > 0 for point in (*measured.steps, *measured.evaluations, *measured.memory))
+
+
+def test_evaluation_is_measured_on_its_own_batches_where_that_is_quick(
+    tiny_bert: Path, toy_data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: Probe
+) -> None:
+    assert [point.rows for point in measured.evaluations] == [60], "the whole select split is one batch"
+    monkeypatch.setattr(probe_module, "_EVALUATION_SECONDS", 0.0)
+    small = probe_module.probe(job(tiny_bert, toy_data_dir, tmp_path), watch=Unwatched())
+    assert [(p.rows, p.length) for p in small.evaluations] == [(p.rows, p.length) for p in small.steps]
+    left = {path.suffix for path in kept(tmp_path)}
+    assert left == {".arrow", ".json", ".lock"}, "nothing but the encoded texts is left behind"
 
 
 def test_a_probe_knows_the_texts_the_weights_and_the_arithmetic(measured: Probe, toy_dataset: Dataset) -> None:
@@ -54,11 +64,6 @@ def test_what_was_measured_foretells_a_trial(measured: Probe) -> None:
     assert 0.005 < seconds["train"] < 10.0
 
 
-def test_a_probe_leaves_nothing_but_the_encoded_texts(tiny_bert: Path, toy_data_dir: Path, tmp_path: Path) -> None:
-    probe_module.probe(job(tiny_bert, toy_data_dir, tmp_path), watch=Unwatched())
-    assert {path.suffix for path in kept(tmp_path)} <= {".arrow", ".json", ".lock"}
-
-
 def test_the_measured_rows_are_those_of_the_wanted_length(tiny_bert: Path, toy_data_dir: Path, tmp_path: Path) -> None:
     from pipelines.tokens import Encoded
     from pipelines.train import Material
@@ -66,7 +71,7 @@ def test_the_measured_rows_are_those_of_the_wanted_length(tiny_bert: Path, toy_d
     lengths = np.array([3, 9, 5, 8, 9], dtype=np.int64)
     ids = np.arange(lengths.sum(), dtype=np.int32)
     whole = Material(Encoded(ids, np.concatenate([[0], np.cumsum(lengths)])), np.array([0, 1, 2, 3, 4]), pad=0)
-    part = probe_module._rows_of(whole, 3, 9)
+    part = probe_module._part(whole, probe_module._nearest(whole, 3, 9))
     assert sorted(part.labels.tolist()) == [1, 3, 4]
     assert part.encoded.lengths.tolist() == [lengths[label] for label in part.labels]
     first = part.encoded.row(0).ids.tolist()

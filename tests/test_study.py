@@ -213,20 +213,6 @@ def test_what_cannot_fit_into_memory_is_refused_and_the_sampler_is_told(session:
     assert calls(controller.places.trial("toy", refused.number)) == [], "no worker has ever seen it"
 
 
-def test_the_sampler_keeps_away_from_what_cannot_fit(session: Session) -> None:
-    costs = {"small": a_cost(), "large": a_cost(memory=points(Law(40 * GIB, 0.0, 0.0)))}
-    space = {"model.name": ["small", "large"], "train.learning_rate": {"low": 1e-6, "high": 1e-2, "log": True}}
-    controller = session(
-        budget={"trials": 20},
-        space=space,
-        sampler={"name": "tpe", "options": {"n_startup_trials": 8}},
-        prospect=Prospect(costs, each=8 * GIB, whole=16 * GIB),
-    )
-    controller.run()
-    later = [trial.params["model.name"] for trial in controller.study.get_trials()[8:]]
-    assert later.count("small") >= 10
-
-
 def test_a_batch_that_does_not_fit_is_cut_and_a_resumed_trial_keeps_its_cut(session: Session) -> None:
     space = {"train.batch_size": [64]}
     tight = Prospect({"minilm": a_cost()}, each=1.2 * GIB, whole=2.4 * GIB)
