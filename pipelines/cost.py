@@ -13,11 +13,8 @@ from pipelines.segment import Choice
 ENGINE = 1
 """Raised whenever training becomes faster, slower, leaner or larger: what was measured before is then forgotten."""
 
-LATENCY_TEXTS = 16
-"""Texts that are classified one by one at the end of a trial."""
-
-_FINISH_SECONDS = 1.5
-"""Export and pictures at the end of a trial: measured 1.5 and 1.8 s for MiniLM on two busy cores."""
+_FINISH_SECONDS = 1.5  # export and pictures at the end of a trial: measured 1.5 to 2.5 s for MiniLM on two busy cores
+_LATENCY_TEXTS = 16  # texts that are classified one by one at the end of a trial
 _ROWS = 20_000  # of a large data set, so many texts stand for all
 _SMALLEST = 1e-9  # what a measured value is at least: relative errors need a divisor
 # What changes the result of a step and not its cost. A setting that is not listed is part of what was measured.
@@ -66,6 +63,8 @@ class Probe:
     """Seconds of a batch without gradients."""
     memory: tuple[Point, ...]
     """Bytes at the peak of a step: of the process on a CPU, of the device's memory on a GPU."""
+    latency: float
+    """Seconds to classify one text alone."""
     prepare: float
     """Seconds from a new configuration to a model that is ready to train."""
     start_up: float
@@ -90,6 +89,7 @@ class Cost:
     """Seconds of a batch without gradients."""
     memory: Law
     """Bytes at the peak of a step; see `Probe.memory`."""
+    latency: float
     prepare: float
     start_up: float
     weights: int
@@ -123,6 +123,7 @@ def combined(probes: Sequence[Probe]) -> Cost:
         step=fit([point for probe in probes for point in probe.steps]),
         evaluation=fit([point for probe in probes for point in probe.evaluations]),
         memory=fit([point for probe in probes for point in probe.memory]),
+        latency=float(np.mean([probe.latency for probe in probes])),
         prepare=float(np.mean([probe.prepare for probe in probes])),
         start_up=max(probe.start_up for probe in probes),
         weights=first.weights,
@@ -160,12 +161,11 @@ def trial_seconds(cost: Cost, config: RunConfig) -> dict[str, float]:
     batches = epoch_batches(train, config.train.batch_size, seed=config.seed, epoch=0)
     epoch = sum(_batch(cost.step, train[rows], micro=config.train.micro_batch_size) for rows in batches)
     evaluation = sum(_batch(cost.evaluation, select[rows]) for rows in _evaluated(select))
-    alone = cost.evaluation.at(1, int(select.mean())) if len(select) else 0.0
     return {
         "prepare": cost.prepare,
         "train": epoch * whole * config.train.epochs,
         "evaluate": evaluation * all_select * len(set(evaluation_steps(sum(cost.train_lengths), config.train))),
-        "finish": _FINISH_SECONDS + LATENCY_TEXTS * alone,
+        "finish": _FINISH_SECONDS + _LATENCY_TEXTS * cost.latency,
     }
 
 

@@ -26,6 +26,7 @@ def a_probe(**changes: Any) -> Probe:
         steps=points(STEP),
         evaluations=points(EVALUATION),
         memory=points(MEMORY),
+        latency=0.01,
         prepare=0.1,
         start_up=8.0,
         weights=90_000_000,

@@ -74,7 +74,8 @@ def test_a_trial_costs_what_its_batches_cost() -> None:
     assert seconds["train"] == pytest.approx(2 * epoch)
     assert seconds["evaluate"] == pytest.approx(4 * EVALUATION.at(40, 20))
     assert seconds["prepare"] == 0.1
-    assert seconds["finish"] > 16 * EVALUATION.at(1, 20)
+    slower = trial_seconds(a_cost(latency=0.02), a_config())
+    assert slower["finish"] - seconds["finish"] == pytest.approx(16 * 0.01)
     assert rows_per_second(cost, a_config()) == pytest.approx(100 / epoch)
 
 

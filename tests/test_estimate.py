@@ -24,6 +24,7 @@ from tests.stub import a_spec
 
 PROSPECT = Prospect({"minilm": a_cost()}, each=8.0 * GIB, whole=16.0 * GIB)
 TWO = Share(2, 1, "asked for")
+SLACK = 1.25  # for what a process keeps of earlier batches
 MEDIAN = {"name": "median", "options": {"n_startup_trials": 2}}
 
 
@@ -92,17 +93,17 @@ def test_the_mean_is_over_the_space() -> None:
 def test_memory_is_that_of_the_largest_configuration_as_it_will_be_trained() -> None:
     spec = a_spec(space={"train.batch_size": [16, 64]})
     found = estimate(spec, PROSPECT, TWO)
-    assert found.peak == pytest.approx(MEMORY.at(64, 31))
+    assert found.peak == pytest.approx(SLACK * MEMORY.at(64, 31))
     assert found.peak_of_all == pytest.approx(2 * found.peak)
-    tight = Prospect(PROSPECT.costs, each=1.2 * GIB, whole=2.4 * GIB)
-    assert estimate(spec, tight, TWO).peak == pytest.approx(MEMORY.at(16, 31))
-    assert needed_by_defaults(spec, PROSPECT.costs) == pytest.approx(MEMORY.at(16, 31))
+    tight = Prospect(PROSPECT.costs, each=SLACK * 1.2 * GIB, whole=2.4 * GIB)
+    assert estimate(spec, tight, TWO).peak == pytest.approx(SLACK * MEMORY.at(16, 31))
+    assert needed_by_defaults(spec, PROSPECT.costs) == pytest.approx(SLACK * MEMORY.at(16, 31))
 
 
 def test_a_batch_that_does_not_fit_is_cut_and_stays_true() -> None:
     config = replaced(a_spec().run, {"train.batch_size": 64})
     assert fitted(config, PROSPECT) is config
-    cut = fitted(config, Prospect(PROSPECT.costs, each=1.2 * GIB, whole=2.4 * GIB))
+    cut = fitted(config, Prospect(PROSPECT.costs, each=SLACK * 1.2 * GIB, whole=2.4 * GIB))
     assert (cut.train.batch_size, cut.train.micro_batch_size) == (64, 16)
     assert peak_bytes(a_cost(), cut) <= 1.2 * GIB < peak_bytes(a_cost(), cut, micro=32)
 

@@ -130,4 +130,4 @@ def test_memory_bounds_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(measure, "look_at_machine", lambda: Machine(2, 2.05 * GIB, "Acme 9000", gpu=False))
     reason, workers, threads, _ = staff(tmp_path)
     assert (workers, threads) == (1, 2)
-    assert reason == "1.1 GiB a worker, 2.0 GiB available: memory for 1"
+    assert reason == "1.4 GiB a worker, 2.0 GiB available: memory for 1"

@@ -215,7 +215,7 @@ def test_what_cannot_fit_into_memory_is_refused_and_the_sampler_is_told(session:
 
 def test_a_batch_that_does_not_fit_is_cut_and_a_resumed_trial_keeps_its_cut(session: Session) -> None:
     space = {"train.batch_size": [64]}
-    tight = Prospect({"minilm": a_cost()}, each=1.2 * GIB, whole=2.4 * GIB)
+    tight = Prospect({"minilm": a_cost()}, each=1.5 * GIB, whole=3.0 * GIB)
     controller = session({"wait_at": 1}, budget={"trials": 1}, space=space, prospect=tight)
     threading.Timer(1.5, controller.request_stop, [signal.SIGINT]).start()
     controller.run()
