@@ -31,4 +31,4 @@ def grown(model: Path, data: Path, home: Path, *, warm: int, trials: int) -> flo
 
 
 def test_memory_stays_flat_over_a_hundred_trials(tiny_bert: Path, toy_data_dir: Path, tmp_path: Path) -> None:
-    assert grown(tiny_bert, toy_data_dir, tmp_path, warm=20, trials=100) < 8 * _MIB
+    assert grown(tiny_bert, toy_data_dir, tmp_path, warm=20, trials=100) < 4 * _MIB
