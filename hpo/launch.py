@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,19 @@ import optuna
 from mlflow import MlflowClient
 
 from hpo.budget import Progress, spent
+from hpo.estimate import estimate
 from hpo.executors import Executor
-from hpo.executors.local import LocalExecutor
 from hpo.ledger import Ledger, printable
 from hpo.listing import spec_of
-from hpo.machine import share_of_machine
+from hpo.measure import Site, Staff, staffed
 from hpo.places import Places, exclusive, make_home
 from hpo.promotion import Decision, promote
 from hpo.report import draw_study, summary
-from hpo.space import MODEL, trial_config
+from hpo.space import longest_configs
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, load_study, open_study, refuse_changes
 from hpo.study import Controller
-from pipelines.config import RunConfig, flatten
+from pipelines.config import flatten
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
 from pipelines.errors import StorageError
 from pipelines.files import write_json, write_text
@@ -73,11 +73,22 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
         ledger = Ledger(places.storage)
         refuse_changes(spec.name, ledger.definition(spec.name), definition(spec, data_digest=dataset.digest))
         save_dataset(dataset, places.study(spec.name) / "data")
-        share = share_of_machine(spec.workers, trials=spec.budget.trials)
-        display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
-        logs = places.study(spec.name) / "logs"
-        with closing(LocalExecutor(workers=share.workers, threads=share.threads, logs=logs)) as executor:
-            return _session(spec, dataset, places=places, ledger=ledger, executor=executor, display=display)
+        over = _is_over(spec, ledger, places=places)
+        with staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff:
+            share = staff.share
+            display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
+            return _session(spec, dataset, places=places, ledger=ledger, staff=staff, display=display)
+
+
+def _site(spec: StudySpec, dataset: Dataset, places: Places) -> Site:
+    study = places.study(spec.name)
+    return Site(
+        data=study / "data",
+        digest=dataset.digest,
+        encoded=places.cache / "encoded",
+        measurements=places.cache / "costs",
+        logs=study / "logs",
+    )
 
 
 def promote_study(name: str, *, places: Places) -> Decision:
@@ -99,10 +110,12 @@ def promote_study(name: str, *, places: Places) -> Decision:
 
 
 def _session(
-    spec: StudySpec, dataset: Dataset, *, places: Places, ledger: Ledger, executor: Executor, display: Display
+    spec: StudySpec, dataset: Dataset, *, places: Places, ledger: Ledger, staff: Staff, display: Display
 ) -> Outcome:
     """One session with this process as the study's only controller."""
-    warm = None if _is_over(spec, ledger, places=places) else _begin_warm_up(spec, places=places, executor=executor)
+    began, executor = time.monotonic(), staff.executor
+    over = _is_over(spec, ledger, places=places)
+    warm = None if over else _begin_warm_up(spec, places=places, executor=executor)
     if warm:
         display.say("the workers load models and data")
     client = connect(places.tracking)  # a new database is set up while the workers load
@@ -122,6 +135,8 @@ def _session(
         rows=len(dataset.splits["train"]),
         precision=_fixed_precision(study, choice, display=display),
         show=display.show,
+        prospect=staff.prospect,
+        predicted=_predicted(spec, study, staff, test_rows=len(dataset.splits["test"])),
     )
     with _stopping_on_signals(controller):
         reason = controller.run()
@@ -134,7 +149,10 @@ def _session(
             spec, study, dataset=dataset, places=places, ledger=ledger, client=client, score_on_test=scorer
         )
     _close_tracker(tracker, spec, study, places=places, interrupted=controller.stopped_on_request, decision=decision)
-    overhead = _overhead(controller, wall=time.monotonic() - start, tested=scorer.seconds)
+    took = time.monotonic() - began
+    overhead = _overhead(controller, wall=time.monotonic() - start, tested=scorer.seconds, took=took)
+    if overhead is not None and not controller.stopped_on_request and controller.predicted is not None:
+        display.say(f"predicted {controller.predicted / 60:.1f} min, took {took / 60:.1f} min")
     return Outcome(
         reason=reason,
         best=best_trial(study),
@@ -144,25 +162,38 @@ def _session(
     )
 
 
-def _overhead(controller: Controller, *, wall: float, tested: float) -> float | None:
+def _predicted(spec: StudySpec, study: optuna.Study, staff: Staff, *, test_rows: int) -> float | None:
+    """Seconds from here to the session's end; None where no model was measured."""
+    finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    if not staff.prospect.costs:
+        return None
+    foretold = estimate(spec, staff.prospect, staff.share, test_rows=test_rows, finished=finished)
+    return foretold.seconds - (foretold.start_up if staff.warm else 0.0)
+
+
+def _overhead(controller: Controller, *, wall: float, tested: float, took: float) -> float | None:
     """Share of a session's wall time that workers neither trained, nor evaluated, nor had nothing left to do.
 
-    `tested` are the seconds of the evaluation on the locked split. The figures are kept in `report/session.json`.
+    `tested` are the seconds of the evaluation on the locked split, `took` those of the session with its start-up. The
+    figures are kept in `report/session.json`, with what was predicted (null where nothing was measured).
     """
     if not controller.useful:
         return None
     slots = controller.executor.slots
     useful, idle = controller.useful / slots, controller.idle / slots
     share = max(0.0, wall - useful - idle - tested) / wall
-    seconds = {"wall": wall, "useful": useful, "idle": idle, "tested": tested}
+    seconds = {"wall": wall, "useful": useful, "idle": idle, "tested": tested, "took": took}
     report = controller.places.study(controller.spec.name) / "report"
-    write_json(report / "session.json", {"workers": slots, "overhead": share, "seconds": seconds})
+    write_json(
+        report / "session.json",
+        {"workers": slots, "overhead": share, "seconds": {**seconds, "predicted": controller.predicted}},
+    )
     return share
 
 
 def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Callable[[], Choice]:
     """Let all workers load models and data while this process opens its databases; call the result to wait."""
-    configs = tuple(_longest(trial_config(spec, {MODEL: model}), spec) for model in spec.models)
+    configs = longest_configs(spec)
     everything = WarmUpJob(configs, data=places.study(spec.name) / "data", cache=places.cache / "encoded")
     first_model = replace(everything, configs=configs[:1])  # one worker checks all models, the others get ready
     futures = [
@@ -175,15 +206,6 @@ def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Ca
         return choices[0]
 
     return all_ready
-
-
-def _longest(config: RunConfig, spec: StudySpec) -> RunConfig:
-    """The configuration with the longest input that the search can propose."""
-    dimension = spec.space.get("tokens.max_length")
-    if dimension is None:
-        return config
-    longest = max(int(value) for value in dimension.choices or [dimension.high or 0])  # type: ignore[arg-type]
-    return config.model_copy(update={"tokens": config.tokens.model_copy(update={"max_length": longest})})
 
 
 def _is_over(spec: StudySpec, ledger: Ledger, *, places: Places) -> bool:

@@ -1,23 +1,61 @@
-"""What `hpo check` shows: everything that a launch would do, with reasons, and nothing written."""
+"""What `hpo check` shows: everything that a launch would do, with reasons.
 
+Nothing is written but this machine's measurement, under the cache.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from hpo.machine import share_of_machine
+from hpo.estimate import Estimate, as_numbers, estimate
+from hpo.machine import GIB
+from hpo.measure import Site, Staff, staffed
 from hpo.objectives import direction
+from hpo.places import Places
 from hpo.space import default_trials
 from hpo.spec import Dimension, StudySpec
 from pipelines.batches import evaluation_steps, total_steps
-from pipelines.data import load_data
+from pipelines.data import Dataset, load_data, save_dataset
 
 
-def make_plan(spec: StudySpec) -> dict[str, Any]:
-    """The plan of a study by topic, as text. Raises `DataError` when its data cannot be used."""
+@dataclass(frozen=True)
+class Plan:
+    """A study before it runs."""
+
+    words: dict[str, str]
+    """By topic, for people."""
+    numbers: dict[str, Any]
+    """The estimates, for programs: seconds, bytes, workers and threads; empty where nothing could be measured."""
+
+
+def make_plan(spec: StudySpec, *, places: Places, say: Callable[[str], None]) -> Plan:
+    """The plan of a study; the first time, its workers are started and measured, and `say` is told so.
+
+    Raises `DataError` when the data cannot be used, `ModelError` when a model cannot.
+    """
     dataset = load_data(spec.run.data)
-    share = share_of_machine(spec.workers, trials=spec.budget.trials)
+    with tempfile.TemporaryDirectory() as scratch:
+        site = Site(
+            data=Path(scratch) / "data",
+            digest=dataset.digest,
+            encoded=Path(scratch) / "encoded",
+            measurements=places.cache / "costs",
+            logs=Path(scratch) / "logs",
+        )
+        save_dataset(dataset, site.data)
+        with staffed(spec, site, say=say) as staff:
+            return _plan(spec, dataset, staff, places=places)
+
+
+def _plan(spec: StudySpec, dataset: Dataset, staff: Staff, *, places: Places) -> Plan:
+    share = staff.share
     rows = len(dataset.splits["train"])
     steps = total_steps(rows, spec.run.train)
     limits = f", at most {spec.budget.minutes:g} minutes" if spec.budget.minutes else ""
-    plan = {
+    words = {
         "study": spec.name,
         "objective": ", ".join(f"{direction(objective)} {objective.metric}" for objective in spec.objective),
         "data": f"{dataset.name}: {', '.join(dataset.labels)}",
@@ -29,14 +67,45 @@ def make_plan(spec: StudySpec) -> dict[str, Any]:
         "pruner": f"{spec.pruner.name} {spec.pruner.options or ''}".strip(),
         "one trial": f"{spec.run.train.epochs:g} epochs = {steps:,} steps at batch size {spec.run.train.batch_size}, "
         f"scored {len(set(evaluation_steps(rows, spec.run.train)))} times",
-        "workers": f"{share.workers} x {share.threads} threads ({share.reason})",
-        "registers": f"{spec.register_as}@champion" if spec.register_as else "nothing (set register_as)",
+        "workers": f"{share.workers} ({share.reason})",
+        "threads": f"{share.threads} for each worker, on cores of its own where there are enough",
     }
-    plan |= {f"search {address}": _in_words(dimension) for address, dimension in spec.space.items()}
+    numbers: dict[str, Any] = {}
+    if staff.prospect.costs:
+        found = estimate(spec, staff.prospect, share, test_rows=len(dataset.splits["test"]))
+        words |= _foretold(spec, staff, found, free=_free_bytes(places))
+        numbers = as_numbers(found) | {"workers": share.workers, "threads": share.threads}
+    else:
+        words["time"] = "not known: nothing could be measured here"
+    words["registers"] = f"{spec.register_as}@champion" if spec.register_as else "nothing (set register_as)"
+    words |= {f"search {address}": _in_words(dimension) for address, dimension in spec.space.items()}
     if spec.start_with_defaults and spec.space:
         first = default_trials(spec)[0]
-        plan["trial 0"] = ", ".join(f"{name} = {value}" for name, value in first.items()) + " (known-good default)"
-    return plan | {f"note {index + 1}": note for index, note in enumerate(dataset.notes)}
+        words["trial 0"] = ", ".join(f"{name} = {value}" for name, value in first.items()) + " (known-good default)"
+    return Plan(words | {f"note {index + 1}": note for index, note in enumerate(dataset.notes)}, numbers)
+
+
+def _foretold(spec: StudySpec, staff: Staff, found: Estimate, *, free: float) -> dict[str, str]:
+    """Precision, time, memory and disk, each with its reason."""
+    choice = next(iter(staff.prospect.costs.values())).precision
+    memory = f"{found.peak_of_all / GIB:.1f} GiB of {staff.prospect.whole / GIB:.1f} GiB available"
+    return {
+        "precision": f"{choice.value} ({choice.reason})",
+        "time": f"about {found.seconds / 60:.1f} minutes on a machine as busy as when it was measured: "
+        f"{spec.budget.trials} trials as costly as {found.full_trials:.1f} full ones, {found.start_up:.0f} s to start, "
+        f"{found.end:.0f} s to end",
+        "time of a trial": f"about {found.trial / 60:.1f} minutes to its end, the mean over the space",
+        "memory": f"about {found.peak / GIB:.1f} GiB a worker at the most, {memory} "
+        "(larger batches are cut into micro-batches)",
+        "disk": f"about {found.disk / GIB:.1f} GiB at the fullest, {free / GIB:.1f} GiB are free "
+        "(models kept, checkpoints of running trials)",
+    }
+
+
+def _free_bytes(places: Places) -> float:
+    """Free space where the home is, or will be."""
+    there = next(folder for folder in (places.home, *places.home.parents) if folder.exists())
+    return float(shutil.disk_usage(there).free)
 
 
 def _in_words(dimension: Dimension) -> str:

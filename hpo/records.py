@@ -21,8 +21,12 @@ def write_record(
     values: list[float] | None,
     scores: dict[str, float],
     seconds: dict[str, float],
+    predicted: dict[str, float],
 ) -> None:
-    """Write the trial's state; the time of its first record is kept as its start."""
+    """Write the trial's state; the time of its first record is kept as its start.
+
+    `seconds` are those it took so far, `predicted` those foretold of training it to its end, both by kind of work.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     before: dict[str, Any] = read_json(directory / "trial.json") or {}
     now = time.time_ns() // 1_000_000
@@ -37,6 +41,7 @@ def write_record(
         "params": flatten(config.model_dump()),
         "searched": sorted(study.space),
         "seconds": {kind: round(value, 3) for kind, value in seconds.items()},
+        "predicted": {kind: round(value, 3) for kind, value in predicted.items()},
         "started": before.get("started", now),
         "updated": now,
     }

@@ -19,6 +19,7 @@ from pipelines.errors import ConfigError
 from pipelines.families import family_called
 
 MODEL = "model.name"
+_LENGTH, _BATCH = "tokens.max_length", "train.batch_size"
 # What a trial may not vary: the rows it is compared on, and what does not change the model.
 _FIXED_SECTIONS = ("data.", "seed")
 _FIXED = {"train.evaluations", "train.checkpoint_seconds", "train.early_stopping", "model.revision"}
@@ -76,6 +77,35 @@ def trial_config(spec: StudySpec, values: Mapping[str, Any]) -> RunConfig:
     family = family_called(str(values.get(MODEL, spec.run.model.name)))
     defaults = {a: value for a, value in (family.defaults if family else {}).items() if a not in said}
     return replaced(spec.run, defaults | dict(values))
+
+
+def longest_configs(spec: StudySpec) -> tuple[RunConfig, ...]:
+    """One configuration of each model, with the longest input that the search can propose."""
+    configs = [trial_config(spec, {MODEL: model}) for model in spec.models]
+    return tuple(
+        replaced(config, {_LENGTH: int(_ends(spec, _LENGTH, config.tokens.max_length)[1])}) for config in configs
+    )
+
+
+def batch_sizes(spec: StudySpec) -> tuple[int, int]:
+    """The smallest and the largest batch size that a trial can have."""
+    known = [trial_config(spec, {MODEL: model}).train.batch_size for model in spec.models]
+    ends = [_ends(spec, _BATCH, size) for size in known]
+    return min(int(low) for low, _ in ends), max(int(high) for _, high in ends)
+
+
+def _ends(spec: StudySpec, address: str, known: float) -> tuple[float, float]:
+    """The smallest and the largest value of a numeric setting, which is `known` where it is not searched."""
+    if address not in spec.space:
+        return known, known
+    dimension = spec.space[address]
+    numbers = [
+        float(value)
+        for one in (dimension, *dimension.per_model.values())
+        for value in one.choices or (one.low, one.high)
+        if value is not None
+    ]
+    return min(numbers), max(numbers)
 
 
 def default_trials(spec: StudySpec) -> list[dict[str, Any]]:

@@ -44,6 +44,8 @@ class Workers(Frozen):
     """Number of worker processes; chosen from the machine where this is left out."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Threads of each worker; chosen from the machine where this is left out."""
+    max_growth_gib: Number = Field(default=2.0, gt=0)
+    """A worker whose memory has grown by more than this since its first trials is replaced, between two trials."""
 
 
 class Dimension(Frozen):

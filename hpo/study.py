@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from hpo.budget import Progress, spent
 from hpo.components import new_sampler
+from hpo.estimate import NOTHING_KNOWN, Prospect, excess_gib, fitted, planned_seconds
 from hpo.executors import Executor, TaskFailedError, WorkerLostError
 from hpo.ledger import Ledger
 from hpo.objectives import missing_objectives, values_of
@@ -26,12 +27,13 @@ from hpo.schedule import Decision, Schedule, Stage, Straight
 from hpo.space import suggest, trial_config
 from hpo.spec import StudySpec
 from hpo.storage import best_trial
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, replaced
 from pipelines.errors import ConfigError, UserError
 from pipelines.segment import InfeasibleError, SegmentJob, SegmentResult
 
 _ATTEMPTS = 3  # tries of one segment before its trial is FAILED
 _FAILURES = 5  # failed trials in a row before the study gives up: the fault is not in the configurations
+_MICRO = "micro_batch_size"  # a trial's attribute: the micro-batch that was chosen to fit into memory
 _BEAT_SECONDS = 5.0  # between two entries of wall time in the ledger
 
 
@@ -73,6 +75,10 @@ class Controller:
     task: str = "pipelines.run:train_segment"
     show: Callable[["Controller"], None] = lambda _: None
     """Called several times a second to draw the state."""
+    prospect: Prospect = NOTHING_KNOWN
+    """What the models cost, and the memory there is."""
+    predicted: float | None = None
+    """Seconds that this session was predicted to take; None where nothing was measured."""
     running: dict[Future[Any], Running] = field(default_factory=dict)
     seconds: float = 0.0
     """Wall-clock seconds of the study, earlier sessions included."""
@@ -166,9 +172,24 @@ class Controller:
         if config.train.precision == "auto":
             train = config.train.model_copy(update={"precision": self.precision})
             config = config.model_copy(update={"train": train})
+        try:
+            config = self._within_memory(trial, config)
+        except InfeasibleError as error:
+            trial.set_constraint("memory_gib", excess_gib(config, self.prospect))  # so that the sampler learns
+            self._end(Running(trial, config, stages=[]), TrialState.PRUNED, reason=f"infeasible: {error}")
+            return None
         stages = self.schedule.stages(config, rows=self.rows)
         reported = max(_intermediate(trial), default=trial.user_attrs.get("examples", -1))
         return Running(trial, config, stages, at=sum(stage.examples <= reported for stage in stages[:-1]))
+
+    def _within_memory(self, trial: optuna.Trial, config: RunConfig) -> RunConfig:
+        """The configuration in micro-batches that fit; chosen once a trial, for a resumed one must be the same."""
+        if _MICRO not in trial.user_attrs:
+            chosen = fitted(config, self.prospect).train.micro_batch_size
+            if chosen == config.train.micro_batch_size:
+                return config
+            trial.set_user_attr(_MICRO, chosen)
+        return replaced(config, {"train.micro_batch_size": trial.user_attrs[_MICRO]})
 
     def _submit(self, running: Running) -> None:
         number = running.trial.number
@@ -301,6 +322,7 @@ class Controller:
             values=values,
             scores=result.scores if result else {},
             seconds=self.ledger.trial_seconds(self.spec.name, running.trial.number),
+            predicted=planned_seconds(running.config, self.prospect),
         )
         return directory
 

@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 from pipelines.config import TrainConfig
 
+EVALUATION_TOKENS = 8_192
+"""Tokens per batch without gradients: large enough to fill the device, small in memory."""
+
 _POOL = 64  # batches whose rows are sorted by length together: large enough for little padding, small enough to mix
 
 

@@ -47,6 +47,20 @@ class WarmUpJob:
 
 
 @dataclass(frozen=True)
+class ProbeJob:
+    """What to measure of one model; see `pipelines.probe`."""
+
+    config: RunConfig
+    """Of the model, with the longest input of the study."""
+    batch_sizes: tuple[int, int]
+    """The smallest and the largest of the study."""
+    data: Path
+    cache: Path
+    memory: float
+    """Bytes that this worker may use: what needs more is not even tried."""
+
+
+@dataclass(frozen=True)
 class TestJob:
     """Models to compare on the same rows."""
 

@@ -4,6 +4,7 @@ Nothing is logged, printed or saved here. All randomness of step `n` is a functi
 rate is a function of n, so a run continued from a checkpoint is step for step the uninterrupted one.
 """
 
+import gc
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,12 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.batches import epoch_batches, evaluation_batches, steps_per_epoch, total_steps
+from pipelines.batches import EVALUATION_TOKENS, epoch_batches, evaluation_batches, steps_per_epoch, total_steps
 from pipelines.config import RunConfig, TrainConfig
 from pipelines.errors import ConfigError
 from pipelines.tokens import Encoded
-
-_EVALUATION_TOKENS = 8_192  # tokens per batch without gradients: large enough to fill the device, small in memory
 
 # torch has no class of its own for a CPU: what its allocator says, and what oneDNN says that cannot get its own.
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
@@ -111,10 +110,7 @@ def _step(trainee: Trainee, material: Material, rows: NDArray[np.int64]) -> Step
         group["lr"] = rate
     trainee.model.train()
     while (loss := _gradient(trainee, material, rows)) is None:
-        trainee.micro_batch = -(-trainee.micro_batch // 2)
-        trainee.notes.append(
-            f"memory ran out at step {trainee.step + 1}: micro-batches of {trainee.micro_batch} from there"
-        )
+        _make_room(trainee)
     norm = _clip(trainee)
     trainee.optimizer.step()
     trainee.step += 1
@@ -141,6 +137,16 @@ def _gradient(trainee: Trainee, material: Material, rows: NDArray[np.int64]) -> 
             raise
         return None
     return loss
+
+
+def _make_room(trainee: Trainee) -> None:
+    """After memory ran out: free what the failed pass held, and take half the examples at a time from here on."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    trainee.micro_batch = -(-trainee.micro_batch // 2)
+    trainee.notes.append(
+        f"memory ran out at step {trainee.step + 1}: micro-batches of {trainee.micro_batch} from there"
+    )
 
 
 def _clip(trainee: Trainee) -> Tensor:
@@ -199,7 +205,7 @@ def predict_logits(trainee: Trainee, material: Material) -> NDArray[np.float32]:
     trainee.model.eval()
     device = trainee.accelerator.device
     logits = np.empty((len(material.labels), len(trainee.class_weights)), dtype=np.float32)
-    for rows in evaluation_batches(material.encoded.lengths, tokens=_EVALUATION_TOKENS):
+    for rows in evaluation_batches(material.encoded.lengths, tokens=EVALUATION_TOKENS):
         logits[rows] = forward(trainee.model, material, rows, device=device).cpu().numpy()
     return logits
 

@@ -1,5 +1,6 @@
 """The command line itself: its help, its speed, and that the documentation names what there is."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hpo import measure
 from hpo.cli import app
+from hpo.machine import GIB, Machine, look_at_machine
+from hpo.measure import Site, staffed
+from hpo.specfile import read_spec
+from pipelines.data import load_data
+from tests.costs import kept
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
@@ -58,13 +65,60 @@ def test_the_schema_describes_every_setting() -> None:
     assert "Peak learning rate of AdamW." in shown.output
 
 
-def test_check_shows_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty home, a small CSV as an override, and measurements that are made up."""
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(measure, "PROBE", "tests.costs:probe")
+    monkeypatch.setattr(measure, "look_at_machine", lambda: Machine(2, 16 * GIB, "Acme 9000", gpu=False))
     rows = "\n".join(f"text number {n},{'yes' if n % 2 else 'no'}" for n in range(200))
     (tmp_path / "my.csv").write_text(f"text,label\n{rows}\n")
-    shown = CliRunner().invoke(
-        app, ["check", "quickstart", f"data.source={tmp_path}/my.csv", "data.train_rows=40", "--json"]
-    )
+    return f"data.source={tmp_path}/my.csv"
+
+
+def test_check_shows_the_plan_and_writes_nothing_but_the_measurement(own_data: str, tmp_path: Path) -> None:
+    words = ["check", "quickstart", own_data, "data.train_rows=40"]
+    shown = CliRunner().invoke(app, [*words, "--json"])
     assert shown.exit_code == 0, shown.output
-    assert '"rows": "train 40, select 30, calibrate 10, test 40"' in shown.output
-    assert not (tmp_path / "home").exists()
+    plan = json.loads(shown.stdout)
+    assert plan["rows"] == "train 40, select 30, calibrate 10, test 40"
+    assert shown.stderr.splitlines() == [
+        "measuring minilm with 1 x 2 threads: some seconds, once",
+        "measuring minilm with 2 x 1 threads: some seconds, once",
+    ]
+    assert {path.parent for path in kept(tmp_path / "home")} == {tmp_path / "home/cache/costs"}
+    again = CliRunner().invoke(app, words)
+    assert again.stderr == "", "measured once"
+    assert "minutes" in again.stdout
+
+
+def test_check_gives_every_choice_with_its_reason_and_in_numbers(own_data: str) -> None:
+    shown = CliRunner().invoke(app, ["check", "quickstart", own_data, "budget.trials=9", "--json"])
+    assert shown.exit_code == 0, shown.output
+    plan = json.loads(shown.stdout)
+    assert plan["workers"] == "2 (2 workers x 1 thread: 3.00x the rows/s of 1 worker x 2 threads, measured)"
+    assert plan["precision"] == "bf16 (asked for)"
+    estimate = plan["estimate"]
+    assert (estimate["workers"], estimate["threads"]) == (2, 1)
+    assert plan["time"].startswith(f"about {estimate['seconds'] / 60:.1f} minutes on a machine as busy as")
+    assert f"9 trials as costly as {estimate['full_trials']:.1f} full ones, 8 s to start" in plan["time"]
+    assert plan["time of a trial"].startswith(f"about {estimate['trial'] / 60:.1f} minutes")
+    per_worker, whole = (f"{estimate[key] / GIB:.1f} GiB" for key in ("peak", "peak_of_all"))
+    assert plan["memory"].startswith(f"about {per_worker} a worker at the most, {whole} of 16.0 GiB available")
+    assert plan["disk"].startswith(f"about {estimate['disk'] / GIB:.1f} GiB at the fullest")
+
+
+def test_a_measured_check_answers_within_five_seconds(own_data: str, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "hpo", "check", "quickstart", own_data, "workers.count=1", "--json"]
+    machine = look_at_machine()
+    spec = read_spec("quickstart", [own_data, "workers.count=1"])
+    site = Site(tmp_path / "d", load_data(spec.run.data).digest, tmp_path, tmp_path / "home/cache/costs", tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "look_at_machine", lambda: machine)
+        with staffed(spec, site, say=lambda _: None):
+            pass
+    start = time.perf_counter()
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert time.perf_counter() - start < 5.0
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["estimate"]["workers"] == 1

@@ -1,5 +1,6 @@
 """Whole studies through the command line: real processes, real Optuna storage, real MLflow, a tiny real BERT."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -75,6 +76,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Home:
     write_study(home.path, tiny_bert)
     done = home.hpo("run", "own.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
+    (home.path / "output.txt").write_text(done.stdout)
     return home
 
 
@@ -92,6 +94,19 @@ def test_the_first_trial_is_the_known_good_default(finished: Home) -> None:
     first = finished.json("show", "own", "0")
     assert first["params"]["train.learning_rate"] == pytest.approx(1e-4)  # BERT's 3e-5, moved into the range
     assert first["params"]["train.batch_size"] == 16  # BERT's 32 is no choice here; the nearest is
+
+
+def test_a_study_says_what_it_was_predicted_to_take_and_what_it_took(finished: Home) -> None:
+    work = finished.path / "mlruns/work/own"
+    seconds = json.loads((work / "report/session.json").read_text())["seconds"]
+    assert 0 < seconds["predicted"] < 300
+    assert seconds["took"] >= seconds["wall"]
+    words = f"predicted {seconds['predicted'] / 60:.1f} min, took {seconds['took'] / 60:.1f} min"
+    assert words in (finished.path / "output.txt").read_text()
+    for trial in range(TRIALS):
+        record = json.loads((work / f"trial-{trial:05d}/trial.json").read_text())
+        assert record["predicted"].keys() == {"prepare", "train", "evaluate", "finish"}
+        assert record["predicted"].keys() <= record["seconds"].keys()
 
 
 def test_only_the_best_trial_keeps_its_model_and_nobody_keeps_checkpoints(finished: Home) -> None:
@@ -117,8 +132,6 @@ def test_pull_predict_and_mlflow_give_the_same_answers(finished: Home) -> None:
         "print(json.dumps([[row['label'], row['score']] for row in pipe(texts)]))\n"
         "print(table[['label', 'probability']].to_json(orient='values'))\n"
     )
-    import json
-
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(texts)],
         cwd=finished.path,

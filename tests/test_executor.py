@@ -226,3 +226,35 @@ def test_workers_end_at_once_when_their_controller_is_killed(tmp_path: Path) -> 
 
 def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_each_worker_runs_on_cores_of_its_own(tmp_path: Path) -> None:
+    here = sorted(os.sched_getaffinity(0))
+    if len(here) < 2:
+        pytest.skip("one core cannot be shared out")
+    with closing(LocalExecutor(workers=2, threads=1, logs=tmp_path / "logs")) as pair:
+        futures = [pair.submit("tests.costs:cores", None, key=key) for key in "ab"]
+        assert [future.result(timeout=60) for future in futures] == [here[:1], here[1:2]]
+    with closing(LocalExecutor(workers=1, threads=len(here) + 1, logs=tmp_path / "logs")) as wide:
+        assert wide.submit("tests.costs:cores", None, key="a").result(timeout=60) == here
+
+
+def test_a_worker_that_leaks_is_replaced_between_two_trials_and_not_before(tmp_path: Path) -> None:
+    def leak(key: str, mebibytes: int) -> int:
+        pid: int = leaking.submit("tests.costs:leak", mebibytes, key=key).result(timeout=60)
+        return pid
+
+    with closing(LocalExecutor(workers=1, threads=1, logs=tmp_path, max_growth=50 * 2**20)) as leaking:
+        first = leak("warm-up", 1)
+        assert leak("trial 0", 100) == first, "what it grows by while it settles is its working size"
+        assert [leak("trial 1", 30) for _ in range(4)] == [first] * 4, "it may hold this trial's state"
+        second = leak("trial 2", 1)
+        assert second != first
+        assert not psutil.pid_exists(first)
+        assert [leak(f"trial {number}", 5) for number in range(3, 8)] == [second] * 5, "it counts from its own start"
+
+
+def test_a_worker_that_does_not_grow_stays(tmp_path: Path) -> None:
+    with closing(LocalExecutor(workers=1, threads=1, logs=tmp_path, max_growth=20 * 2**20)) as steady:
+        pids = {steady.submit("tests.costs:leak", 1, key=f"trial {n}").result(timeout=60) for n in range(8)}
+    assert len(pids) == 1

@@ -20,16 +20,20 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo import study as study_module
+from hpo.estimate import Prospect
 from hpo.executors import Executor
 from hpo.executors.local import LocalExecutor
 from hpo.ledger import Ledger
+from hpo.machine import GIB
 from hpo.places import exclusive
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, open_storage
 from hpo.study import Controller
+from pipelines.cost import Law
 from pipelines.errors import ConfigError, DataError, StorageError
 from pipelines.files import read_json
 from pipelines.journal import read_journal
+from tests.costs import a_cost, points
 from tests.stub import Silent, a_controller, a_spec, calls, instruct
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +78,7 @@ def session(home: Path, executor: LocalExecutor) -> Session:
     """Open a session of a study in this test's home; orders go to the stub."""
 
     def start(orders: dict[str, Any] | None = None, /, *, using: Executor = executor, **changes: Any) -> Controller:
-        given = {key: changes.pop(key) for key in ("mirror", "show", "precision") if key in changes}
+        given = {key: changes.pop(key) for key in ("mirror", "show", "precision", "prospect") if key in changes}
         spec = a_spec(**changes)
         if orders is not None:
             instruct(home / "work" / spec.name, **orders)
@@ -189,6 +193,51 @@ def test_the_pruner_stops_what_is_behind(session: Session, home: Path) -> None:
             assert (record["state"], record["reason"]) == ("PRUNED", "pruned: behind the others")
             assert record["scores"]["accuracy"] == pytest.approx(0.375)
     assert states(controller) == {"COMPLETE": 1, "PRUNED": 1}
+
+
+def test_what_cannot_fit_into_memory_is_refused_and_the_sampler_is_told(session: Session, home: Path) -> None:
+    space = {"model.name": ["small", "large"]}  # a model's weights decide what a single row needs
+    costs = {"small": a_cost(), "large": a_cost(memory=points(Law(40 * GIB, 0.0, 0.0)))}
+    controller = session(
+        budget={"trials": 2}, space=space, sampler="brute_force", prospect=Prospect(costs, each=8 * GIB, whole=16 * GIB)
+    )
+    controller.run()
+    trials = {trial.params["model.name"]: trial for trial in controller.study.get_trials()}
+    assert trials["small"].state == TrialState.COMPLETE
+    assert trials["small"].constraints == {}
+    refused = trials["large"]
+    assert refused.state == TrialState.PRUNED
+    assert refused.constraints == {"memory_gib": pytest.approx(24.0)}
+    assert refused.user_attrs["reason"] == "infeasible: needs about 40.0 GiB, this machine has 16.0 GiB"
+    assert records(controller)[refused.number]["reason"] == refused.user_attrs["reason"]
+    assert calls(controller.places.trial("toy", refused.number)) == [], "no worker has ever seen it"
+
+
+def test_a_batch_that_does_not_fit_is_cut_and_a_resumed_trial_keeps_its_cut(session: Session) -> None:
+    space = {"train.batch_size": [64]}
+    tight = Prospect({"minilm": a_cost()}, each=1.5 * GIB, whole=3.0 * GIB)
+    controller = session({"wait_at": 1}, budget={"trials": 1}, space=space, prospect=tight)
+    threading.Timer(1.5, controller.request_stop, [signal.SIGINT]).start()
+    controller.run()
+    assert states(controller) == {"RUNNING": 1}
+    roomy = Prospect(tight.costs, each=100 * GIB, whole=100 * GIB)
+    again = session({}, budget={"trials": 1}, space=space, prospect=roomy)
+    again.run()
+    (record,) = records(again)
+    assert record["state"] == "COMPLETE"
+    assert (record["params"]["train.batch_size"], record["params"]["train.micro_batch_size"]) == (64, 16)
+
+
+def test_a_trials_record_has_its_predicted_seconds_beside_the_real_ones(session: Session) -> None:
+    controller = session(budget={"trials": 1}, prospect=Prospect({"minilm": a_cost()}, each=GIB * 99, whole=GIB * 99))
+    controller.run()
+    (record,) = records(controller)
+    assert record["seconds"]["train"] == pytest.approx(0.04)
+    assert record["predicted"].keys() == {"prepare", "train", "evaluate", "finish"}
+    assert record["predicted"]["train"] > 0
+    unknown = session(name="unknown", budget={"trials": 1})
+    unknown.run()
+    assert records(unknown)[0]["predicted"] == {}
 
 
 def test_an_infeasible_configuration_is_pruned_with_its_reason(session: Session) -> None:

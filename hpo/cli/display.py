@@ -83,15 +83,18 @@ def headline(controller: Controller) -> str:
 
 
 def _minutes_left(controller: Controller, *, done: int) -> str:
-    """Time left, from the trials done and the shares of those that run; nothing until there is something to go by."""
+    """Time left, from the trials done and the shares of those that run; before that, from the measured costs."""
     shares = (
         running.progress.get("step", 0.0) / running.progress.get("total", 1.0)
         for running in controller.running.values()
     )
     budget, gone = controller.spec.budget, done + sum(shares)
-    if gone < 0.1 or done >= budget.trials:
+    if done >= budget.trials or (gone < 0.1 and controller.predicted is None):
         return ""
-    left = controller.seconds / gone * (budget.trials - gone) / 60
+    if done or controller.predicted is None:
+        left = controller.seconds / gone * (budget.trials - gone) / 60
+    else:
+        left = max(0.0, controller.predicted - controller.seconds) / 60
     if budget.minutes is not None:
         left = min(left, max(0.0, budget.minutes - controller.seconds / 60))
     return f", about {left:.1f} min left"

@@ -57,7 +57,10 @@ def check(
     ] = False,
     list_shipped: Annotated[bool, typer.Option("--list", help="List the shipped studies.")] = False,
 ) -> None:
-    """Check a study and its data completely, and show the plan. Nothing is written."""
+    """Check a study, its data and its models completely, and show the plan: what it will take, with reasons.
+
+    The first time, workers are started and measured. Nothing is written but this machine's measurement.
+    """
     from hpo.spec import StudySpec
     from hpo.specfile import read_spec, shipped_studies
 
@@ -68,13 +71,15 @@ def check(
         for name, path in shipped_studies().items():
             typer.echo(f"{name:12} {_first_comment(path.read_text(encoding='utf-8'))}")
         return
+    from hpo.places import find_places
     from hpo.plan import make_plan
 
-    plan = make_plan(read_spec(*_spec_and_overrides(spec, overrides)))
+    checked = read_spec(*_spec_and_overrides(spec, overrides))
+    plan = make_plan(checked, places=find_places(), say=lambda line: typer.echo(line, err=True))
     if as_json:
-        print_json(plan)
+        print_json(plan.words | {"estimate": plan.numbers})
     else:
-        screen().print(pairs(plan))
+        screen().print(pairs(plan.words))
 
 
 def _spec_and_overrides(spec: str, overrides: list[str] | None) -> tuple[str, list[str]]:

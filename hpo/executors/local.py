@@ -1,6 +1,7 @@
 """Warm worker processes on this machine: started once, replaced when they die."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import queue
@@ -11,17 +12,27 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from hpo.executors import Event, TaskFailedError, WorkerLostError, worker
+from hpo.machine import own_cores, pinned
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch deadlocks
 
 
 class LocalExecutor:
-    """A fixed number of worker processes, each with one thread here that speaks with it."""
+    """A fixed number of worker processes, each with one thread here that speaks with it.
 
-    def __init__(self, *, workers: int, threads: int, logs: Path) -> None:
+    Where there are cores enough, each worker has its own. A worker that grew by more than `max_growth` bytes since it
+    settled is replaced when it would begin with another key, never while it may still hold the last one's state.
+    """
+
+    def __init__(self, *, workers: int, threads: int, logs: Path, max_growth: float = math.inf) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._seats = [_Seat(index, threads=threads, logs=logs, events=self._events) for index in range(workers)]
+        self._seats = [
+            _Seat(index, threads=threads, cores=cores, logs=logs, events=self._events, max_growth=max_growth)
+            for index, cores in enumerate(pinned(own_cores(), workers=workers, threads=threads))
+        ]
 
     @property
     def slots(self) -> int:
@@ -59,9 +70,20 @@ class LocalExecutor:
 class _Seat:
     """A place for one worker process; a dead one is replaced when the next task comes."""
 
-    def __init__(self, index: int, *, threads: int, logs: Path, events: "queue.SimpleQueue[Event]") -> None:
-        self._settings = {"threads": threads, "log": logs / f"worker-{index}.log", "parent": os.getpid()}
+    def __init__(
+        self,
+        index: int,
+        *,
+        threads: int,
+        cores: tuple[int, ...] | None,
+        logs: Path,
+        events: "queue.SimpleQueue[Event]",
+        max_growth: float,
+    ) -> None:
+        log = logs / f"worker-{index}.log"
+        self._settings = {"threads": threads, "cores": cores, "log": log, "parent": os.getpid()}
         self._events = events
+        self._growth = _Growth(max_growth)
         self._lock = threading.Lock()
         self._process: Any = None
         self._pipe: Connection | None = None
@@ -73,6 +95,8 @@ class _Seat:
     def submit(self, task: str, payload: Any, *, key: str) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
+        if key != self.last_key and self._process is not None and self._growth.is_too_much(self._process.pid):
+            self.close()
         pipe = self._connected()
         with self._lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):  # receiving will say so again
             pipe.send((task, payload))  # before anyone can ask this seat to stop: a stop must not come first
@@ -96,6 +120,7 @@ class _Seat:
             self._pipe, theirs = _SPAWN.Pipe()
             self._process = _SPAWN.Process(target=worker.main, args=(theirs,), kwargs=self._settings, daemon=True)
             self._process.start()
+            self._growth.begin()
             theirs.close()  # so that the worker's death is seen as the end of the pipe
         return self._pipe
 
@@ -117,6 +142,24 @@ class _Seat:
             future.set_result(value)
         else:
             future.set_exception(value)
+
+
+class _Growth:
+    """How much a worker process has grown since it settled: since the end of its second key, a trial or a warm-up."""
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self.begin()
+
+    def begin(self) -> None:
+        """Another process from here on."""
+        self._sizes: list[int] = []
+
+    def is_too_much(self, pid: int) -> bool:
+        """Look at the process between two keys."""
+        with contextlib.suppress(psutil.Error):  # it has just died
+            self._sizes = [*self._sizes[:2], psutil.Process(pid).memory_info().rss]
+        return len(self._sizes) > 2 and self._sizes[-1] - self._sizes[1] > self._most
 
 
 def _cause(code: int | None) -> str:

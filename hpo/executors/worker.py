@@ -46,9 +46,11 @@ class PipeWatch:
             self._pipe.send(("progress", dict(progress)))
 
 
-def main(pipe: Connection, *, threads: int, log: Path, parent: int) -> None:
-    """Serve tasks until the pipe closes."""
+def main(pipe: Connection, *, threads: int, log: Path, parent: int, cores: tuple[int, ...] | None = None) -> None:
+    """Serve tasks until the pipe closes, on `cores` alone where they are given."""
     _die_with_parent()
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)  # before any library starts threads: they inherit it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the controller decides
     _write_output_to(log)
     _use_threads(threads)
