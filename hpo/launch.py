@@ -22,11 +22,11 @@ from hpo.machine import share_of_machine
 from hpo.places import Places, exclusive, make_home
 from hpo.promotion import Decision, promote
 from hpo.report import draw_study, summary
-from hpo.space import MODEL, trial_config
+from hpo.space import most_demanding
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, load_study, open_study, refuse_changes
 from hpo.study import Controller
-from pipelines.config import RunConfig, flatten
+from pipelines.config import flatten
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
 from pipelines.errors import StorageError
 from pipelines.files import write_json, write_text
@@ -162,7 +162,7 @@ def _overhead(controller: Controller, *, wall: float, tested: float) -> float | 
 
 def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Callable[[], Choice]:
     """Let all workers load models and data while this process opens its databases; call the result to wait."""
-    configs = tuple(_longest(trial_config(spec, {MODEL: model}), spec) for model in spec.models)
+    configs = tuple(most_demanding(spec, model) for model in spec.models)
     everything = WarmUpJob(configs, data=places.study(spec.name) / "data", cache=places.cache / "encoded")
     first_model = replace(everything, configs=configs[:1])  # one worker checks all models, the others get ready
     futures = [
@@ -175,15 +175,6 @@ def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Ca
         return choices[0]
 
     return all_ready
-
-
-def _longest(config: RunConfig, spec: StudySpec) -> RunConfig:
-    """The configuration with the longest input that the search can propose."""
-    dimension = spec.space.get("tokens.max_length")
-    if dimension is None:
-        return config
-    longest = max(int(value) for value in dimension.choices or [dimension.high or 0])  # type: ignore[arg-type]
-    return config.model_copy(update={"tokens": config.tokens.model_copy(update={"max_length": longest})})
 
 
 def _is_over(spec: StudySpec, ledger: Ledger, *, places: Places) -> bool:

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.adapt import rate_scales, train_mode
 from pipelines.batches import epoch_batches, evaluation_batches, steps_per_epoch, total_steps
 from pipelines.config import RunConfig, TrainConfig
 from pipelines.errors import ConfigError
+from pipelines.prefix import Prefix, entering
 from pipelines.tokens import Encoded
 
 _EVALUATION_TOKENS = 8_192  # tokens per batch without gradients: large enough to fill the device, small in memory
@@ -32,6 +34,8 @@ class Material:
     """(rows,) class index of each text."""
     pad: int
     """Token id that fills short rows."""
+    prefix: Prefix | None = None
+    """What the frozen layers make of each row, where that is kept."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +102,9 @@ def _step(trainee: Trainee, material: Material, rows: NDArray[np.int64]) -> Step
     train, accelerator = trainee.config.train, trainee.accelerator
     rate = train.learning_rate * rate_factor(trainee.step, trainee.total_steps, train)
     for group in trainee.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["scale"]
     torch.manual_seed(trainee.config.seed * 1_000_003 + trainee.step)  # dropout
-    trainee.model.train()
+    train_mode(trainee.model, trainee.config)
     trainee.optimizer.zero_grad(set_to_none=True)
     labels = torch.from_numpy(material.labels[rows]).to(accelerator.device)
     weight, loss = trainee.class_weights[labels].sum(), torch.zeros((), device=accelerator.device)
@@ -120,7 +124,8 @@ def _step(trainee: Trainee, material: Material, rows: NDArray[np.int64]) -> Step
 def forward(model: nn.Module, material: Material, rows: NDArray[np.int64], *, device: torch.device) -> Tensor:
     """Logits of some rows, (rows, classes), float32."""
     ids, mask = material.encoded.padded(rows, material.pad)
-    output = model(input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device))
+    with entering(model, material.prefix, rows):
+        output = model(input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device))
     logits: Tensor = output.logits.float()
     return logits
 
@@ -170,11 +175,17 @@ def loss_weights(labels: NDArray[np.int64], *, classes: int, config: TrainConfig
 
 
 def new_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW, fused; weight decay for matrices only (biases and normalization weights are vectors)."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """AdamW, fused; weight decay for matrices only (biases and normalization weights are vectors).
+
+    A group's `scale` is its share of the learning rate.
+    """
+    scales = rate_scales(model, config.layer_decay)
+    trained = [(scales[name], parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for own, p in trained if own == scale and (p.ndim >= 2) is matrix], "scale": scale}
+        | {"weight_decay": config.weight_decay if matrix else 0.0}
+        for scale in sorted({own for own, _ in trained}, reverse=True)
+        for matrix in (True, False)
     ]
     return torch.optim.AdamW(
         groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
