@@ -1,4 +1,4 @@
-"""Adapters, frozen parts, rates by layer, gradient checkpointing: what is trained, and that the rest stays as it was."""
+"""Adapters, frozen parts, rates by layer, gradient checkpointing: what is trained, and what stays as it was."""
 
 from pathlib import Path
 from typing import Any
