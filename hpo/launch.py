@@ -22,7 +22,7 @@ from hpo.measure import Site, Staff, staffed
 from hpo.places import Places, exclusive, make_home
 from hpo.promotion import Decision, promote
 from hpo.report import draw_study, summary
-from hpo.space import longest_configs
+from hpo.space import most_demanding
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, load_study, open_study, refuse_changes
 from hpo.study import Controller
@@ -193,7 +193,7 @@ def _overhead(controller: Controller, *, wall: float, tested: float, took: float
 
 def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Callable[[], Choice]:
     """Let all workers load models and data while this process opens its databases; call the result to wait."""
-    configs = longest_configs(spec)
+    configs = tuple(most_demanding(spec, model) for model in spec.models)
     everything = WarmUpJob(configs, data=places.study(spec.name) / "data", cache=places.cache / "encoded")
     first_model = replace(everything, configs=configs[:1])  # one worker checks all models, the others get ready
     futures = [

@@ -10,7 +10,7 @@ from pipelines.scores import METRICS
 Direction = Literal["maximize", "minimize"]
 
 COSTS: Mapping[str, Direction] = {"latency_ms": "minimize", "parameters": "minimize"}
-"""Measured when a trial finishes, beside the scores: milliseconds for one text, and trained parameters."""
+"""Measured when a trial finishes, beside the scores: milliseconds for one text, and weights of the model."""
 
 
 def names() -> list[str]:

@@ -1,6 +1,6 @@
 """The search space: dimensions by address, as Optuna's distributions and as values in a RunConfig."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -26,7 +26,19 @@ _FIXED = {"train.evaluations", "train.checkpoint_seconds", "train.early_stopping
 SETTINGS = flatten(RunConfig().model_dump())
 SEARCHABLE = [a for a in SETTINGS if not a.startswith(_FIXED_SECTIONS) and a not in _FIXED]
 _CHECKPOINTS_OWN = {"model.dropout": 0.1}  # what a setting that is left to the checkpoint is in nearly all of them
-_INTEGERS = {"tokens.max_length", "train.batch_size", "train.micro_batch_size"}
+_INTEGERS = {
+    "tokens.max_length", "train.batch_size", "train.micro_batch_size", "train.frozen_layers", "lora.rank",
+}  # fmt: skip
+
+# What a model may be unable to do, and which of several values asks most of it.
+_DEMANDS: Mapping[str, Callable[[Any], Any]] = {
+    "tokens.max_length": max,
+    "lora.rank": max,
+    "train.frozen_layers": max,
+    "train.freeze_embeddings": max,
+    "train.layer_decay": min,
+    "train.gradient_checkpointing": max,
+}
 
 
 def suggest(trial: optuna.Trial, spec: StudySpec) -> dict[str, Any]:
@@ -106,6 +118,16 @@ def _ends(spec: StudySpec, address: str, known: float) -> tuple[float, float]:
         if value is not None
     ]
     return min(numbers), max(numbers)
+
+
+def most_demanding(spec: StudySpec, model: str) -> RunConfig:
+    """The configuration that asks most of a model among all proposals: the longest input, the most frozen layers ..."""
+    demands: dict[str, Any] = {}
+    for address in spec.space.keys() & _DEMANDS.keys():
+        dimension = name_and_dimension(spec, address, model=model)[1]
+        value = _DEMANDS[address](dimension.choices or [dimension.low, dimension.high])
+        demands[address] = int(value) if address in _INTEGERS else value
+    return trial_config(spec, {MODEL: model} | demands)
 
 
 def default_trials(spec: StudySpec) -> list[dict[str, Any]]:

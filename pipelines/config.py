@@ -100,6 +100,17 @@ class ModelConfig(Frozen):
     """Dropout of all layers; the checkpoint's own where this is left out."""
 
 
+class LoraConfig(Frozen):
+    """Low-rank adapters (Hu et al. 2021): instead of the pretrained weights, small matrices beside them are trained."""
+
+    rank: int = Field(default=0, ge=0, le=1024)
+    """Rank of the adapters; 0 trains the weights themselves. Adapters want a higher learning rate, up to 1e-3."""
+    alpha: Number = Field(default=16.0, gt=0, le=4096)
+    """What the adapters add is multiplied by alpha / rank."""
+    dropout: Number = Field(default=0.0, ge=0, lt=1)
+    """Dropout of what goes into the adapters."""
+
+
 class TrainConfig(Frozen):
     """The fine-tuning itself."""
 
@@ -137,6 +148,15 @@ class TrainConfig(Frozen):
     """How often the select split is scored, evenly over the run; the last time at its end."""
     early_stopping: int | None = Field(default=None, ge=1)
     """Stop after so many evaluations in a row without a better log loss; `null` trains to the end."""
+    frozen_layers: int = Field(default=0, ge=0, le=1024)
+    """The embeddings and so many layers, counted from the input, are not trained. They run without dropout, so their
+    output is computed once and kept."""
+    freeze_embeddings: bool = False
+    """The embeddings alone are not trained."""
+    layer_decay: Number = Field(default=1.0, gt=0, le=1)
+    """The learning rate of each layer as a share of that of the layer above it; the head has the full rate."""
+    gradient_checkpointing: bool = False
+    """Computes the layers once more on the way back instead of remembering them: less memory, more time."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass; `auto` takes what measured fastest on this device. A trial that diverges in
     less than fp32 goes on in fp32 from its last checkpoint, once."""
@@ -161,6 +181,8 @@ class RunConfig(Frozen):
     """What to start from."""
     train: TrainConfig = TrainConfig()
     """How to fine-tune."""
+    lora: LoraConfig = LoraConfig()
+    """Low-rank adapters instead of full fine-tuning."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seeds the new head, the order of batches and dropout. Never a hyperparameter."""
 

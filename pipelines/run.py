@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import torch
 
+from pipelines.adapt import plain
 from pipelines.batches import evaluation_steps
 from pipelines.checkpoint import save_checkpoint
 from pipelines.data import Dataset
@@ -231,14 +232,16 @@ def _finish(trial: Trial, predictions: Predictions, *, scores: dict[str, float],
     """Write model, predictions, pictures and, last of all, `result.json`, which makes the trial finished."""
     with clock("finish"):
         directory, network = trial.job.directory, trial.trainee.accelerator.unwrap_model(trial.trainee.model)
-        network.to("cpu")
         decay = decay_of_untouched(trial.trainee, network.get_input_embeddings().weight)
+        trained = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+        network = plain(network).to("cpu")
         make_whole(network, trial.pretrained.weights, decay=decay)
         labels, tokens = trial.dataset.labels, trial.job.config.tokens
         export_model(network, trial.pretrained.tokenizer, directory / "model", labels=labels, tokens=tokens)
         network.to(trial.trainee.accelerator.device)
         _write_artifacts(trial, predictions, directory / "artifacts")
         scores = scores | {"parameters": float(sum(p.numel() for p in network.parameters()))}
+        scores["trained_parameters"] = float(trained)
         scores["latency_ms"] = _latency(trial)
     result = _result(trial, scores, clock=clock, finished=True)
     write_json(directory / "result.json", {"fingerprint": trial.fingerprint, **vars(result)})

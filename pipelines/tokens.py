@@ -1,6 +1,5 @@
 """Text to tokens: once per (texts, tokenizer, options), kept as a memory-mapped Arrow file."""
 
-import fcntl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import TokensConfig
 from pipelines.errors import ModelError
-from pipelines.files import digest, new_directory, read_json, sha256, write_json
+from pipelines.files import built_once, digest, new_directory, read_json, sha256, write_json
 
 Tokenizer = Any  # transformers.PreTrainedTokenizerBase; the library is imported late, it costs seconds
 
@@ -85,18 +84,9 @@ def cached(texts: Sequence[str], content: str, *, tokenizer: Tokenizer, config: 
     hash and written anew.
     """
     key = digest(content, fingerprint(tokenizer), str(config.max_length), config.truncation)
-    directory = home / key[:32]
-    found = _read(directory)
-    if found is None:
-        home.mkdir(parents=True, exist_ok=True)
-        with (home / f"{key[:32]}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if _read(directory) is None:
-                _write(encode(texts, tokenizer, config), directory)
-        found = _read(directory)
-    if found is None:
-        raise ModelError(f"{directory}: the encoded texts cannot be read back; check the disk")
-    return found
+    return built_once(
+        home / key[:32], read=_read, write=lambda directory: _write(encode(texts, tokenizer, config), directory)
+    )
 
 
 def _read(directory: Path) -> Encoded | None:

@@ -187,7 +187,8 @@ class Tracker:
         """What is known at the end only: final values, times, and the artifacts."""
         final = dict(zip([f"objective/{name}" for name in record["objective"]], record["values"] or [], strict=False))
         final |= {f"seconds/{kind}": value for kind, value in record["seconds"].items()}
-        final |= {name: value for name, value in record["scores"].items() if name in {"latency_ms", "parameters"}}
+        costs = {"latency_ms", "parameters", "trained_parameters"}
+        final |= {name: value for name, value in record["scores"].items() if name in costs}
         for address in record["searched"]:  # MLflow sorts parameters as text; people sort them as numbers
             if isinstance(record["params"].get(address), (int, float)):
                 final[f"searched/{address}"] = float(record["params"][address])

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.adapt import rate_scales, train_mode
 from pipelines.batches import EVALUATION_TOKENS, epoch_batches, evaluation_batches, steps_per_epoch, total_steps
 from pipelines.config import RunConfig, TrainConfig
 from pipelines.errors import ConfigError
+from pipelines.prefix import Prefix, entering
 from pipelines.tokens import Encoded
 
 # torch has no class of its own for a CPU: what its allocator says, and what oneDNN says that cannot get its own.
@@ -34,6 +36,8 @@ class Material:
     """(rows,) class index of each text."""
     pad: int
     """Token id that fills short rows."""
+    prefix: Prefix | None = None
+    """What the frozen layers make of each row, where that is kept."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,8 @@ def _step(trainee: Trainee, material: Material, rows: NDArray[np.int64]) -> Step
     train = trainee.config.train
     rate = train.learning_rate * rate_factor(trainee.step, trainee.total_steps, train)
     for group in trainee.optimizer.param_groups:
-        group["lr"] = rate
-    trainee.model.train()
+        group["lr"] = rate * group["scale"]
+    train_mode(trainee.model, trainee.config)
     while (loss := _gradient(trainee, material, rows)) is None:
         _make_room(trainee)
     norm = _clip(trainee)
@@ -165,8 +169,9 @@ def decay_of_untouched(trainee: Trainee, weight: nn.Parameter) -> float:
     """What weight decay alone has made of the parts of a weight that had no gradient in all steps, as a factor."""
     groups = (group for group in trainee.optimizer.param_groups if any(one is weight for one in group["params"]))
     train, group = trainee.config.train, next(groups, {"weight_decay": 0.0})
-    rates = (train.learning_rate * rate_factor(step, trainee.total_steps, train) for step in range(trainee.step))
-    return math.prod(1 - rate * group["weight_decay"] for rate in rates)
+    decay = train.learning_rate * group.get("scale", 1.0) * group["weight_decay"]
+    factors = (rate_factor(step, trainee.total_steps, train) for step in range(trainee.step))
+    return math.prod(1 - factor * decay for factor in factors)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -186,7 +191,8 @@ def read_losses(trainee: Trainee) -> None:
 def forward(model: nn.Module, material: Material, rows: NDArray[np.int64], *, device: torch.device) -> Tensor:
     """Logits of some rows, (rows, classes), float32."""
     ids, mask = material.encoded.padded(rows, material.pad)
-    output = model(input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device))
+    with entering(model, material.prefix, rows):
+        output = model(input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device))
     logits: Tensor = output.logits.float()
     return logits
 
@@ -236,11 +242,17 @@ def loss_weights(labels: NDArray[np.int64], *, classes: int, config: TrainConfig
 
 
 def new_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW, fused; weight decay for matrices only (biases and normalization weights are vectors)."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """AdamW, fused; weight decay for matrices only (biases and normalization weights are vectors).
+
+    A group's `scale` is its share of the learning rate.
+    """
+    scales = rate_scales(model, config.layer_decay)
+    trained = [(scales[name], parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for own, p in trained if own == scale and (p.ndim >= 2) is matrix], "scale": scale}
+        | {"weight_decay": config.weight_decay if matrix else 0.0}
+        for scale in sorted({own for own, _ in trained}, reverse=True)
+        for matrix in (True, False)
     ]
     return torch.optim.AdamW(
         groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True

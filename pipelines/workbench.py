@@ -1,12 +1,13 @@
 """What a warm process keeps between segments: checkpoints in memory, encoded data, and the trial it last held."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from pipelines import adapt
 from pipelines import data as dataset_store
 from pipelines.checkpoint import restore_checkpoint
 from pipelines.config import RunConfig, SplitName, replaced
@@ -18,6 +19,7 @@ from pipelines.files import digest
 from pipelines.journal import Journal
 from pipelines.models import Pretrained, load_pretrained, longest_input, new_classifier
 from pipelines.notes import read_notes
+from pipelines.prefix import Prefix, kept
 from pipelines.segment import SegmentJob
 from pipelines.tokens import cached
 from pipelines.train import Material, Trainee, new_trainee
@@ -46,6 +48,7 @@ class Workbench:
     def __init__(self) -> None:
         self._datasets: dict[Path, Dataset] = {}
         self._pretrained: dict[str, Pretrained] = {}
+        self._prefixes: dict[str, tuple[Prefix | None, ...]] = {}
         self._trial: Trial | None = None
 
     def dataset(self, directory: Path) -> Dataset:
@@ -53,7 +56,7 @@ class Workbench:
         return _kept(self._datasets, directory, lambda: dataset_store.open_dataset(directory))
 
     def warm_up(self, dataset: Dataset, config: RunConfig, *, cache: Path) -> None:
-        """Load a model and the data encoded for it. Raises `ModelError` when `max_length` is beyond the model."""
+        """Load a model and the data encoded for it. Raises `ModelError` for what the model cannot do."""
         pretrained = self._checkpoint(config, dataset)
         limit = longest_input(pretrained.config)
         if limit is not None and config.tokens.max_length > limit:
@@ -61,6 +64,7 @@ class Workbench:
                 f"tokens.max_length: {config.tokens.max_length} is beyond the {limit} positions of model "
                 f"{pretrained.name!r}"
             )
+        adapt.check(pretrained.config, config)
         for split in ("train", "select"):
             material(dataset, split, pretrained, config=config, cache=cache)
 
@@ -86,20 +90,35 @@ class Workbench:
         key = digest(model.model_dump_json(), *dataset.labels)
         return _kept(self._pretrained, key, lambda: load_pretrained(model, labels=dataset.labels))
 
+    def _with_prefix(self, trainee: Trainee, *parts: Material, job: SegmentJob) -> list[Material]:
+        """The materials with what the trainee's frozen layers make of them."""
+        config = trainee.config
+        model = config.model.model_copy(update={"dropout": None})
+        shape = digest(model.model_dump_json(), config.tokens.model_dump_json(), str(job.data), str(job.cache))
+        key = digest(shape, str(config.train.frozen_layers), config.train.precision)
+        prefixes = _kept(
+            self._prefixes,
+            key,
+            lambda: tuple(
+                kept(trainee.model, part.encoded, part.pad, config=config, home=job.cache / "prefixes")
+                for part in parts
+            ),
+        )
+        return [replace(part, prefix=prefix) for part, prefix in zip(parts, prefixes, strict=True)]
+
     def _pick_up(self, job: SegmentJob) -> Trial:
         dataset = self.dataset(job.data)
         pretrained = self._checkpoint(job.config, dataset)
         train = material(dataset, "train", pretrained, config=job.config, cache=job.cache)
         select = material(dataset, "select", pretrained, config=job.config, cache=job.cache)
         network = new_classifier(pretrained, dropout=job.config.model.dropout, seed=job.config.seed)
-        speed_up(
-            network,
-            tokens=np.union1d(train.encoded.vocabulary(), select.encoded.vocabulary()),
-            cpu=device().type == "cpu",
-        )
+        adapt.adapt(network, job.config)
+        tokens = np.union1d(train.encoded.vocabulary(), select.encoded.vocabulary())
+        speed_up(network, tokens=tokens, cpu=device().type == "cpu")
         precision = read_notes(job.directory).precision or job.config.train.precision
         config = replaced(job.config, {"train.precision": precision})
         trainee = new_trainee(config, network, train.labels, classes=len(dataset.labels))
+        train, select = self._with_prefix(trainee, train, select, job=job)
         mark = fingerprint(job, dataset)
         restore_checkpoint(trainee, job.directory / "checkpoints", fingerprint=mark)
         return Trial(

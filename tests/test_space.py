@@ -10,6 +10,7 @@ from hpo.space import (
     address_of,
     default_trials,
     grid_of,
+    most_demanding,
     space_problems,
     suggest,
     trial_config,
@@ -52,7 +53,10 @@ def test_a_choice_keeps_its_type() -> None:
         assert {(type(values[address]), values[address]) for values in found} == {(type(one), one) for one in dimension}
 
 
-@pytest.mark.parametrize("address", ["tokens.max_length", "train.batch_size", "train.micro_batch_size"])
+@pytest.mark.parametrize(
+    "address",
+    ["tokens.max_length", "train.batch_size", "train.micro_batch_size", "train.frozen_layers", "lora.rank"],
+)
 def test_a_whole_number_is_searched_in_whole_numbers(address: str) -> None:
     found = [values[address] for values, _ in proposals(a_spec({address: {"low": 4, "high": 9}}))]
     assert {type(value) for value in found} == {int}
@@ -60,7 +64,7 @@ def test_a_whole_number_is_searched_in_whole_numbers(address: str) -> None:
 
 
 def test_every_searchable_range_gives_values_that_the_setting_accepts() -> None:
-    numbers = [address for address in SEARCHABLE if isinstance(SETTINGS[address], (int, float))]
+    numbers = [address for address in SEARCHABLE if type(SETTINGS[address]) in (int, float)]
     for address in numbers:
         ends = {"low": 4, "high": 9} if isinstance(SETTINGS[address], int) else {"low": 0.25, "high": 0.75}
         spec = a_spec({address: ends})
@@ -149,6 +153,47 @@ def test_values_that_contradict_each_other_are_refused() -> None:
     spec = a_spec({}, train={"schedule": "constant_with_cooldown", "cooldown_ratio": 0.5})
     with pytest.raises(ValidationError, match=r"warmup_ratio \+ cooldown_ratio must not exceed 1"):
         trial_config(spec, {"train.warmup_ratio": 0.6})
+
+
+def test_adapters_and_frozen_parts_are_searched_by_address() -> None:
+    space = {
+        "lora.rank": [0, 8, 16],
+        "lora.alpha": {"low": 4.0, "high": 64.0},
+        "lora.dropout": [0.0, 0.1],
+        "train.frozen_layers": {"low": 0, "high": 3},
+        "train.freeze_embeddings": [False, True],
+        "train.layer_decay": {"low": 0.7, "high": 1.0},
+        "train.gradient_checkpointing": [False, True],
+    }
+    spec = a_spec(space)
+    assert space_problems(spec) == []
+    for values, _ in proposals(spec, 20):
+        config = trial_config(spec, values)
+        assert (config.lora.rank, config.train.frozen_layers) == (values["lora.rank"], values["train.frozen_layers"])
+        assert config.train.freeze_embeddings is values["train.freeze_embeddings"]
+    default = default_trials(spec)[0]
+    assert (default["lora.rank"], default["train.frozen_layers"], default["train.layer_decay"]) == (0, 0, 1.0)
+    assert [address for address, _ in space_problems(a_spec({"train.freeze_embeddings": {"low": 0, "high": 1}}))] == [
+        "space.train.freeze_embeddings"
+    ] * 2
+
+
+def test_what_is_most_demanding_is_what_a_model_is_checked_with() -> None:
+    spec = a_spec(
+        {
+            "model.name": ["bert", "albert"],
+            "tokens.max_length": [64, 256, 128],
+            "lora.rank": [8, 0],
+            "train.frozen_layers": {"low": 0, "high": 6, "per_model": {"albert": [0]}},
+            "train.layer_decay": {"low": 0.7, "high": 1.0},
+            "train.freeze_embeddings": [False, True],
+        }
+    )
+    bert, albert = (most_demanding(spec, model) for model in ("bert", "albert"))
+    assert (bert.model.name, bert.tokens.max_length, bert.lora.rank) == ("bert", 256, 8)
+    assert (bert.train.frozen_layers, albert.train.frozen_layers) == (6, 0)
+    assert (bert.train.layer_decay, bert.train.freeze_embeddings) == (0.7, True)
+    assert not bert.train.gradient_checkpointing
 
 
 def test_the_first_trials_are_the_known_good_defaults_of_each_model() -> None:

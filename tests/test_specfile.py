@@ -310,13 +310,14 @@ def test_overrides_are_yaml_and_the_last_one_counts(tmp_path: Path) -> None:
         tmp_path,
         "budget: {trials: 3}",
         *("objective=[accuracy, log_loss]", "train.max_grad_norm=null", "train.learning_rate=1e-5", "name=a", "name=b"),
+        "lora.rank=8",
         *("sampler=random", "space.train.batch_size=[8, 16]", "data.label_names={0: bad, 1: good}", "data.text="),
     )
     assert [objective.metric for objective in spec.objective] == ["accuracy", "log_loss"]
     assert (spec.run.train.max_grad_norm, spec.run.train.learning_rate, spec.name) == (None, 1e-5, "b")
     assert (spec.sampler.name, spec.space["train.batch_size"].choices) == ("random", [8, 16])
     assert (spec.run.data.label_names, spec.run.data.text) == ({"0": "bad", "1": "good"}, None)
-    assert spec.budget.trials == 3
+    assert (spec.budget.trials, spec.run.lora.rank) == (3, 8)
 
 
 _RANGED = "space: {train.learning_rate: {low: 1e-5, high: 1e-3, log: true}, train.batch_size: [8, 16]}"

@@ -540,6 +540,58 @@ def test_checkpoints_are_so_many_seconds_apart(
     assert committed == steps
 
 
+def three_steps(job: SegmentJob) -> tuple[Trainee, set[str]]:
+    """The trainee of a job, and the names of the weights that three steps of it changed."""
+    job.directory.mkdir(parents=True)
+    trial = Workbench().trial(job)
+    network = trial.trainee.model
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    train(trial.trainee, trial.train, 3)
+    return trial.trainee, {name for name, weight in network.named_parameters() if not torch.equal(weight, before[name])}
+
+
+@arrives("lora.rank", "lora.alpha", "lora.dropout")
+def test_adapters_of_the_job_are_those_that_train(tiny_bert: Path, toy_data_dir: Path, tmp_path: Path) -> None:
+    changes = {"lora.rank": 3, "lora.alpha": 12.0, "lora.dropout": 0.25}
+    trainee, changed_ones = three_steps(tiny.job(tiny_bert, toy_data_dir, tmp_path, **changes))
+    query = trainee.model.bert.encoder.layer[1].attention.self.query
+    assert query.lora_A["default"].weight.shape == (3, tiny.HIDDEN)
+    assert query.scaling == {"default": 12.0 / 3}
+    assert query.lora_dropout["default"].p == 0.25
+    assert all("lora_" in name or name.startswith(("classifier", "bert.pooler")) for name in changed_ones)
+
+
+@arrives("train.frozen_layers", "train.freeze_embeddings")
+@pytest.mark.parametrize(
+    ("changes", "frozen"),
+    [
+        ({}, ()),
+        ({"train.freeze_embeddings": True}, ("bert.embeddings.",)),
+        ({"train.frozen_layers": 1}, ("bert.embeddings.", "bert.encoder.layer.0.")),
+        ({"train.frozen_layers": 2}, ("bert.embeddings.", "bert.encoder.layer.")),
+    ],
+)
+def test_what_the_job_freezes_does_not_train(
+    changes: dict[str, Any], frozen: tuple[str, ...], tiny_bert: Path, toy_data_dir: Path, tmp_path: Path
+) -> None:
+    trainee, changed_ones = three_steps(tiny.job(tiny_bert, toy_data_dir, tmp_path, **changes))
+    names = {name for name, _ in trainee.model.named_parameters()}
+    assert changed_ones == {name for name in names if not name.startswith(frozen or "-")}
+
+
+@arrives("train.layer_decay", "train.gradient_checkpointing")
+def test_decay_and_checkpointing_of_the_job_are_those_that_train(
+    tiny_bert: Path, toy_data_dir: Path, tmp_path: Path
+) -> None:
+    changes = {"train.layer_decay": 0.5, "train.gradient_checkpointing": True}
+    trainee, _ = three_steps(tiny.job(tiny_bert, toy_data_dir, tmp_path, **changes))
+    assert {group["scale"] for group in trainee.optimizer.param_groups} == {1.0, 0.5, 0.25, 0.125}
+    assert trainee.model.is_gradient_checkpointing
+    plain, _ = three_steps(tiny.job(tiny_bert, toy_data_dir, tmp_path / "plain"))
+    assert {group["scale"] for group in plain.optimizer.param_groups} == {1.0}
+    assert not plain.model.is_gradient_checkpointing
+
+
 def test_every_setting_is_proven_to_arrive() -> None:
     addresses = {address for address in flatten(RunConfig().model_dump()) if not address.startswith("data.")}
     assert addresses == PROVEN

@@ -158,7 +158,9 @@ class _Growth:
     def is_too_much(self, pid: int) -> bool:
         """Look at the process between two keys."""
         with contextlib.suppress(psutil.Error):  # it has just died
-            self._sizes = [*self._sizes[:2], psutil.Process(pid).memory_info().rss]
+            memory = psutil.Process(pid).memory_info()
+            own = memory.rss - getattr(memory, "shared", 0)  # without the mapped pages of caches, which cost nothing
+            self._sizes = [*self._sizes[:2], own]
         return len(self._sizes) > 2 and self._sizes[-1] - self._sizes[1] > self._most
 
 

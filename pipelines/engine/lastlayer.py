@@ -18,7 +18,8 @@ def pool_early(network: nn.Module) -> None:
     if forward is not None and not getattr(config, "is_decoder", False):
         kind, function = forward
         layers = [module for module in network.modules() if type(module).__name__ == kind]
-        layers[-1].forward = MethodType(function, layers[-1])
+        if any(weight.requires_grad for weight in layers[-1].parameters()):  # what a frozen one gives is kept, whole
+            layers[-1].forward = MethodType(function, layers[-1])
 
 
 def _bert(layer: Any, hidden: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
