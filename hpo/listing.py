@@ -63,6 +63,7 @@ def one_trial(places: Places, study: str, number: int) -> dict[str, Any]:
     return rows[0] | {
         "params": record.get("params", {}),
         "scores": record.get("scores", {}),
+        "notes": record.get("notes", []),
         "directory": str(places.trial(study, number)),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from hpo.spec import StudySpec
 from pipelines.config import RunConfig, flatten
 from pipelines.files import read_json, write_json
+from pipelines.notes import read_notes
 
 
 def write_record(
@@ -35,6 +36,7 @@ def write_record(
         "number": number,
         "state": state,
         "reason": reason,
+        "notes": list(read_notes(directory).texts),
         "objective": [objective.metric for objective in study.objective],
         "values": values,
         "scores": {name: score for name, score in scores.items() if math.isfinite(score)},

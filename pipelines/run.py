@@ -1,5 +1,6 @@
 """One training run from configuration to scored model. `train_segment` is the unit of work; `run` does all of them."""
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -82,6 +83,8 @@ def warm_up(job: WarmUpJob, *, watch: Watch) -> Choice:
     dataset = _WORKBENCH.dataset(job.data)
     for config in reversed(job.configs):  # the first model is the first to train: it stays in memory
         _WORKBENCH.warm_up(dataset, config, cache=job.cache)
+    gc.collect()
+    gc.freeze()  # the libraries' objects stay: looking at them again would take 0.2 s between any two trials
     return choose_precision(job.configs[0].train.precision, cache=job.cache)
 
 

@@ -200,7 +200,8 @@ class Tracker:
             self._client.set_tag(run_id, "mlflow.loggedArtifacts", tables)
 
     def _set_state(self, run_id: str, record: dict[str, Any]) -> None:
-        tags = {"hpo.state": record["state"]} | ({"hpo.reason": record["reason"]} if record["reason"] else {})
+        words = {"hpo.reason": record["reason"], "hpo.notes": "\n".join(record.get("notes", []))}
+        tags = {"hpo.state": record["state"]} | {name: text for name, text in words.items() if text}
         self._log(run_id, tags=tags)
         status = STATUS[record["state"]]
         if record["state"] in {"RUNNING", "INTERRUPTED"}:

@@ -24,6 +24,7 @@ from hpo.estimate import Prospect
 from hpo.executors import Executor
 from hpo.executors.local import LocalExecutor
 from hpo.ledger import Ledger
+from hpo.listing import one_trial
 from hpo.machine import GIB
 from hpo.places import exclusive
 from hpo.spec import StudySpec
@@ -33,6 +34,7 @@ from pipelines.cost import Law
 from pipelines.errors import ConfigError, DataError, StorageError
 from pipelines.files import read_json
 from pipelines.journal import read_journal
+from pipelines.notes import add_note
 from tests.costs import a_cost, points
 from tests.stub import Silent, a_controller, a_spec, calls, instruct
 
@@ -238,6 +240,16 @@ def test_a_trials_record_has_its_predicted_seconds_beside_the_real_ones(session:
     unknown = session(name="unknown", budget={"trials": 1})
     unknown.run()
     assert records(unknown)[0]["predicted"] == {}
+
+
+def test_what_befell_a_trial_stands_in_its_record(session: Session) -> None:
+    controller = session(budget={"trials": 1})
+    directory = controller.places.trial("toy", 0)
+    directory.mkdir(parents=True)
+    add_note(directory, "memory ran out at step 2: micro-batches of 8 from there")
+    controller.run()
+    assert records(controller)[0]["notes"] == ["memory ran out at step 2: micro-batches of 8 from there"]
+    assert one_trial(controller.places, "toy", 0)["notes"] == records(controller)[0]["notes"]
 
 
 def test_an_infeasible_configuration_is_pruned_with_its_reason(session: Session) -> None:

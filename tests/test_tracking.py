@@ -440,3 +440,9 @@ def test_a_score_that_is_not_finite_does_not_stop_the_mirror(
     (directory / "progress.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     opened().sync_trial(directory)
     assert only_trial(client).data.metrics["train/loss"] > 1e300
+
+
+def test_what_befell_a_trial_is_a_tag_of_its_run(client: MlflowClient, opened: Opened, tmp_path: Path) -> None:
+    directory = a_trial(tmp_path, notes=["diverged at step 4, in bf16", "memory ran out at step 9"])
+    opened().sync_trial(directory)
+    assert only_trial(client).data.tags["hpo.notes"] == "diverged at step 4, in bf16\nmemory ran out at step 9"
