@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,7 +30,6 @@ class Ours:
         self._bench = Workbench()
         self._cache = setting.home / "cache"
         self.precision = choose_precision("auto", cache=self._cache).value
-        self._trials = 0
         self._trial: Trial | None = None
 
     def prepare(self, seed: int) -> str:
@@ -95,10 +96,9 @@ class Ours:
 
     def _job(self, seed: int) -> SegmentJob:
         """A job that no earlier one equals, in a directory of its own: never resumed, never held in memory."""
-        self._trials += 1
-        name = f"{os.getpid()}-{self._trials}"
-        directory = self._setting.home / "trials" / name
-        directory.mkdir(parents=True)
+        home = self._setting.home / "trials"
+        home.mkdir(exist_ok=True)
+        directory = Path(tempfile.mkdtemp(dir=home))
         config = run_config(self._setting, seed=seed, precision=self.precision)
         until = total_steps(self._setting.rows, config.train)
-        return SegmentJob(f"bench/{name}", config, self._setting.data, directory, self._cache, until=until)
+        return SegmentJob(f"bench/{directory.name}", config, self._setting.data, directory, self._cache, until=until)
