@@ -1,13 +1,12 @@
 """What the quickstart takes, and how much of it is neither training nor evaluation.
 
-    python -m benchmarks.overhead        about six minutes on two CPU cores; run it on a quiet machine
+    python -m benchmarks --only study        about six minutes on two CPU cores; run it on a quiet machine
 
 Writes `benchmarks/results/quickstart.json` and prints the table that README quotes.
 """
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -15,10 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import machine
+
 RESULTS = Path(__file__).parent / "results"
 
 
-def main() -> None:
+def measure_study() -> None:
     """Measure in an empty home, and report."""
     with tempfile.TemporaryDirectory() as home:
         env = os.environ | {"HPO_HOME": home}
@@ -66,14 +67,3 @@ def output(words: list[str], env: dict[str, str]) -> str:
     return subprocess.run(
         [sys.executable, "-m", "hpo", *words], check=True, env=env, capture_output=True, text=True
     ).stdout
-
-
-def machine() -> str:
-    """The processor, as far as the system says."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
-if __name__ == "__main__":
-    main()

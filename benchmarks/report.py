@@ -1,0 +1,136 @@
+"""The findings as JSON, with every single measurement, and as a table that people read."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.findings import Comparison, Difference, Limit, Part
+from benchmarks.protocol import Interval
+from benchmarks.timing import Setting
+
+_PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "mlflow")
+_HEADER = "| measure | peer | peer | ours | peer / ours (95 % interval) | target | |\n|---|---|---|---|---|---|---|"
+
+
+def write(parts: Sequence[Part], setting: Setting, directory: Path, *, name: str, quick: bool) -> str:
+    """Write `NAME.json` and `NAME.md` into `directory`; returns the Markdown."""
+    directory.mkdir(parents=True, exist_ok=True)
+    circumstances = _circumstances(setting, quick=quick)
+    text = markdown(parts, circumstances)
+    values = circumstances | {"parts": {part.name: _as_json(part) for part in parts}}
+    (directory / f"{name}.json").write_text(json.dumps(_finite(values), indent=1, allow_nan=False) + "\n", "utf-8")
+    (directory / f"{name}.md").write_text(text, "utf-8")
+    return text
+
+
+def markdown(parts: Sequence[Part], circumstances: dict[str, Any]) -> str:
+    """The table, and under it what was measured. `circumstances` are those of the JSON."""
+    rows = [line for part in parts for line in _rows(part)]
+    quick = " Few repetitions: a trial of the benchmark, not a measurement." if circumstances["quick"] else ""
+    warning = [
+        f"**Not a quiet machine: the A/A control is {limit.value:.1%} away from 1; do not trust these figures.**\n"
+        for part in parts
+        for limit in part.limits
+        if part.name == "control" and limit.verdict == "missed"
+    ]
+    versions = ", ".join(f"{package} {number}" for package, number in circumstances["versions"].items())
+    return "\n".join(
+        [
+            f"Measured on {circumstances['machine']}, {circumstances['date']}, by `make bench`.{quick} {versions}.\n",
+            *warning,
+            _HEADER,
+            *rows,
+            "",
+            *(f"- **{part.name}**: {part.about}" for part in parts),
+            "",
+        ]
+    )
+
+
+def machine() -> str:
+    """The processor, as far as the system says, cores and memory."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB"
+
+
+def _circumstances(setting: Setting, *, quick: bool) -> dict[str, Any]:
+    values = asdict(setting)
+    for private in ("home", "checkpoint"):  # where things lie on this machine is nobody's business
+        del values[private]
+    if Path(values["model"]).is_dir():
+        values["model"] = "a directory"
+    if Path(values["source"]).exists():
+        values["source"] = "a file"
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "quick": quick,
+        "versions": {package: version(package) for package in _PACKAGES},
+        "setting": values,
+    }
+
+
+def _rows(part: Part) -> list[str]:
+    return [
+        *(_comparison(one) for one in part.comparisons),
+        *(_difference(one) for one in part.differences),
+        *(_limit(one) for one in part.limits),
+    ]
+
+
+def _comparison(one: Comparison) -> str:
+    name = one.measure if one.ours == "ours" or one.ours.startswith("ours,") else f"{one.measure} ({one.ours})"
+    target = f"{one.target:g}x" if one.target is not None else ""
+    values = f"{_shown(one.peer_value, one.unit)} | {_shown(one.ours_value, one.unit)}"
+    return f"| {name} | {one.peer} | {values} | {_interval(one.ratio, 'x')} | {target} | {one.verdict} |"
+
+
+def _difference(one: Difference) -> str:
+    values = f"{one.peer_value:.2f} | {one.ours_value:.2f}"
+    gap = f"ours - peer: {_interval(one.interval, ' points')}"
+    return f"| {one.measure} | {one.peer} | {values} | {gap} | | {one.verdict} |"
+
+
+def _limit(one: Limit) -> str:
+    value, most = _shown(one.value, one.unit), _shown(one.at_most, one.unit)
+    return f"| {one.measure} | | | {value} | | at most {most} | {one.verdict} |"
+
+
+def _shown(value: float, unit: str) -> str:
+    if unit == "s" and value < 0.1:
+        return f"{value * 1000:.3g} ms"
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.2g} {unit}".rstrip()
+
+
+def _interval(interval: Interval, unit: str) -> str:
+    if math.isnan(interval.low):
+        return f"{interval.mean:.2f}{unit}"
+    return f"{interval.mean:.2f}{unit} ({interval.low:.2f} to {interval.high:.2f})"
+
+
+def _as_json(part: Part) -> dict[str, Any]:
+    values = asdict(part)
+    for kind in ("comparisons", "limits", "differences"):
+        for found, shown in zip(getattr(part, kind), values[kind], strict=True):
+            shown["verdict"] = found.verdict
+    return values
+
+
+def _finite(value: Any) -> Any:
+    """The same tree, with null in the place of what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
