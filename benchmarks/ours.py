@@ -14,6 +14,7 @@ from pipelines.batches import total_steps
 from pipelines.checkpoint import restore_checkpoint, save_checkpoint
 from pipelines.device import choose_precision
 from pipelines.files import digest
+from pipelines.memory import keep_freed_memory
 from pipelines.run import run
 from pipelines.segment import SegmentJob
 from pipelines.tokens import cached
@@ -25,6 +26,7 @@ class Ours:
     """A warm worker with one trial in its hands."""
 
     def __init__(self, setting: Setting) -> None:
+        keep_freed_memory()  # as a worker does
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         self._setting = setting
         self._bench = Workbench()

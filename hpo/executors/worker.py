@@ -3,7 +3,6 @@
 It ends by itself when the controller is gone: a worker never outlives its study.
 """
 
-import contextlib
 import ctypes
 import os
 import pickle
@@ -19,10 +18,10 @@ from typing import Any
 
 from hpo.executors import TaskFailedError
 from pipelines.errors import UserError
+from pipelines.memory import keep_freed_memory
 from pipelines.segment import InfeasibleError
 
 _TELL_SECONDS = 0.5  # between two progress messages
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 class PipeWatch:
@@ -56,7 +55,7 @@ def main(pipe: Connection, *, threads: int, log: Path, parent: int, cores: tuple
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the controller decides
     _write_output_to(log)
     _use_threads(threads)
-    _keep_freed_memory()
+    keep_freed_memory()
     try:
         while True:
             message = pipe.recv()
@@ -81,16 +80,6 @@ def _die_with_parent() -> None:
     """Ask the kernel (Linux) to kill this process with its parent: an orphan would write beside its own successor."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc's allocator keep what it was given back: a training step asks for the same large blocks each time, and
-    to get their pages from the kernel anew costs a twentieth of its time."""
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # another C library
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(_M_MMAP_THRESHOLD, 2**30)
-            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _reply(pipe: Connection, answer: tuple[str, Any]) -> None:
