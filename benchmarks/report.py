@@ -18,7 +18,7 @@ from benchmarks.protocol import Interval
 from benchmarks.timing import Setting
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "mlflow")
-_HEADER = "| measure | peer | peer | ours | peer / ours (95 % interval) | target | |\n|---|---|---|---|---|---|---|"
+_HEADER = "| measure | against | peer | ours | peer / ours (95 % interval) | target | |\n|---|---|---|---|---|---|---|"
 
 
 def write(parts: Sequence[Part], setting: Setting, directory: Path, *, name: str, quick: bool) -> str:

@@ -192,6 +192,7 @@ class Mirror:
             values=[self._scores["accuracy"]],
             scores=self._scores,
             seconds={},
+            predicted={},
         )
         watch = Stopwatch()
         self._tracker.sync_trial(copy)
