@@ -1,6 +1,7 @@
 """The training loop: what was sampled arrives in it, and its numbers are those of a plain loop."""
 
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -351,6 +352,26 @@ def test_arithmetic_of_gpus_is_refused_where_it_would_silently_be_fp32(
     assert str(caught.value) == (
         f"train.precision: {precision} needs a GPU (a CPU would silently compute in fp32); take bf16 or fp32"
     )
+
+
+@arrives("train.compile")
+@pytest.mark.parametrize(
+    ("change", "compiled"), [({"compile": True}, True), ({}, False), ({"compile": True, "frozen_layers": 1}, False)]
+)
+def test_model_is_compiled_where_it_is_asked_for_and_can_be(
+    change: dict[str, Any], compiled: bool, bert: Pretrained, material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, *, dynamic: asked.append(dynamic))
+    start(changed(**change), bert, material)
+    assert asked == [True] * compiled
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
+def test_compiled_model_has_the_losses_of_the_plain_one(bert: Pretrained, material: Material) -> None:
+    usual, compiled = (losses(start(changed(compile=value), bert, material), material, 6) for value in (False, True))
+    assert compiled == pytest.approx(usual, rel=1e-4)
 
 
 def test_one_trial_does_not_inherit_the_precision_of_another(bert: Pretrained, material: Material) -> None:
