@@ -77,6 +77,10 @@ class Peer:
         self._trainer.train()
         return watch.read(work=self._setting.epochs * len(self._rows["train"]))
 
+    def cast_for_evaluation(self) -> None:
+        """Set `bf16_full_eval`: the next evaluation casts the whole model. Faster, for a model that trains no more."""
+        self._trainer.args.bf16_full_eval = True
+
     def evaluate(self) -> Timed:
         """`trainer.predict` of the select split."""
         rows = self._split("select")
@@ -199,7 +203,7 @@ def arguments(setting: Setting, output: Path, *, best: bool, seed: int) -> Train
             "bf16": True,
             "use_cpu": not torch.cuda.is_available(),  # bf16 without a GPU is refused otherwise
             "train_sampling_strategy": "group_by_length",
-            "per_device_eval_batch_size": 64,
+            "per_device_eval_batch_size": 32,  # faster here than 64 or 128, and no slower than 16
             "logging_strategy": "no",
         }
     return TrainingArguments(**options)

@@ -86,13 +86,14 @@ def epoch(setting: Setting, start: Start) -> Part:
 def evaluation(setting: Setting, start: Start) -> Part:
     """Scoring the select split."""
     with crew(setting, start, SHIPPED, ONE, BEST) as sides:
+        sides[BEST].ask("cast_for_evaluation")
         for side in sides.values():
             side.ask("evaluate")
         runs = measure((SHIPPED, ONE, BEST), setting.rounds, lambda name, _: sides[name].time("evaluate"))
     return Part(
         "evaluation",
         "Logits of all rows of the select split. As shipped: `Trainer.predict` with batches of 8 in the order of the "
-        "rows. Best configured: bf16, batches of 64 grouped by length.",
+        "rows. Best configured: bf16_full_eval, batches of 32 grouped by length.",
         comparisons=[compared("evaluation", runs, peer=peer, ours=ONE, unit="rows/s") for peer in (SHIPPED, BEST)],
         runs={"evaluate": runs},
     )
