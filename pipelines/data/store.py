@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipelines.config import SPLIT_NAMES, SplitName
 from pipelines.data.values import Column, Dataset, Split
 from pipelines.errors import DataError
-from pipelines.files import new_directory, read_json, sha256, write_json
+from pipelines.files import built_once, new_directory, read_json, sha256, write_json
 
 _MANIFEST = "dataset.json"
 _FORMAT = 1
@@ -22,16 +22,17 @@ def save_dataset(dataset: Dataset, directory: Path) -> None:
 
     A damaged directory is replaced. Raises `DataError` when it holds something else.
     """
-    if directory.exists() and _holds(directory, dataset):
-        return
-    try:
-        with new_directory(directory) as fresh:
-            files = {name: _write_split(fresh / _file(name), dataset.splits[name]) for name in SPLIT_NAMES}
-            write_json(fresh / _MANIFEST, {**_described(dataset), "files": files})
-    except OSError:
-        # Another process may have put the same data set there in the meantime.
-        if not (directory.exists() and _holds(directory, dataset)):
-            raise
+    built_once(
+        directory,
+        read=lambda place: (place.exists() and _holds(place, dataset)) or None,
+        write=lambda place: _write(dataset, place),
+    )
+
+
+def _write(dataset: Dataset, directory: Path) -> None:
+    with new_directory(directory) as fresh:
+        files = {name: _write_split(fresh / _file(name), dataset.splits[name]) for name in SPLIT_NAMES}
+        write_json(fresh / _MANIFEST, {**_described(dataset), "files": files})
 
 
 def open_dataset(directory: Path) -> Dataset:
