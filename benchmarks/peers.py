@@ -61,6 +61,7 @@ class Peer:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         disable_progress_bars()
         logging.disable_progress_bar()
+        logging.set_verbosity_error()  # each loading would report that the head is new
         self._setting, self._best = setting, best
         self._tokenizer = AutoTokenizer.from_pretrained(setting.checkpoint)
         self._rows = {"train": self._tokenized(self._raw("train"))}
