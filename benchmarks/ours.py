@@ -14,7 +14,7 @@ from pipelines.batches import total_steps
 from pipelines.checkpoint import restore_checkpoint, save_checkpoint
 from pipelines.device import choose_precision
 from pipelines.files import digest
-from pipelines.memory import keep_freed_memory
+from pipelines.host import keep_freed_memory
 from pipelines.run import run
 from pipelines.segment import SegmentJob
 from pipelines.tokens import cached

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,6 +14,8 @@ import psutil
 from benchmarks.findings import Comparison, Difference, Limit, Part
 from benchmarks.protocol import Interval
 from benchmarks.timing import Setting
+from hpo.machine import own_cores
+from pipelines.host import processor_name
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "mlflow")
 _HEADER = "| measure | against | peer | ours | peer / ours (95 % interval) | target | |\n|---|---|---|---|---|---|---|"
@@ -58,10 +58,8 @@ def markdown(parts: Sequence[Part], circumstances: dict[str, Any]) -> str:
 
 def machine() -> str:
     """The processor, as far as the system says, cores and memory."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     memory = psutil.virtual_memory().total / 2**30
-    return f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB"
+    return f"{processor_name()}, {len(own_cores())} cores, {memory:.0f} GiB"
 
 
 def _circumstances(setting: Setting, *, quick: bool) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, test_rows: in
     parts = [alive(spec, rows=_rows(prospect), number=number) for number in numbers]
     whole = [first[number] if spec.start_with_defaults and number < len(first) else mean for number in numbers]
     work = makespan([_expected(one, part) for one, part in zip(whole, parts, strict=True)], share.workers)
-    start_up = max((cost.start_up for cost in prospect.costs.values()), default=0.0)
+    start_up = max((cost.facts.start_up for cost in prospect.costs.values()), default=0.0)
     end = _END_SECONDS + test_rows * _row_seconds(spec, prospect, mean) if spec.register_as else 0.0
     if spec.budget.minutes is not None:
         work = min(work, spec.budget.minutes * 60)
@@ -139,8 +139,7 @@ def fitted(config: RunConfig, prospect: Prospect) -> RunConfig:
     if micro is None:
         needs, has = peak_bytes(cost, config, micro=1) / GIB, prospect.whole / GIB
         raise InfeasibleError(f"needs about {needs:.1f} GiB, this machine has {has:.1f} GiB")
-    whole = min(config.train.micro_batch_size or config.train.batch_size, config.train.batch_size)
-    return config if micro == whole else replaced(config, {"train.micro_batch_size": micro})
+    return config if micro == config.train.rows_at_once else replaced(config, {"train.micro_batch_size": micro})
 
 
 def excess_gib(config: RunConfig, prospect: Prospect) -> float:
@@ -209,12 +208,12 @@ def _expected(seconds: Mapping[str, float], chances: Sequence[float]) -> float:
 
 def _row_seconds(spec: StudySpec, prospect: Prospect, seconds: Mapping[str, float]) -> float:
     """Seconds to evaluate one row."""
-    rows = max((sum(cost.select_lengths) for cost in prospect.costs.values()), default=0)
+    rows = max((sum(cost.facts.select_lengths) for cost in prospect.costs.values()), default=0)
     return seconds["evaluate"] / spec.run.train.evaluations / rows if rows else 0.0
 
 
 def _rows(prospect: Prospect) -> int:
-    return max((sum(cost.train_lengths) for cost in prospect.costs.values()), default=0)
+    return max((sum(cost.facts.train_lengths) for cost in prospect.costs.values()), default=0)
 
 
 def _is_power(value: int, base: int) -> bool:
@@ -225,7 +224,7 @@ def _is_power(value: int, base: int) -> bool:
 
 def _disk(spec: StudySpec, prospect: Prospect, share: Share) -> float:
     """Bytes at the fullest moment: models kept, checkpoints of the trials that run, and small files of all trials."""
-    weights = max((cost.weights for cost in prospect.costs.values()), default=0)
+    weights = max((cost.facts.weights for cost in prospect.costs.values()), default=0)
     return weights * (_MODELS_KEPT + _CHECKPOINTS * _STATES * share.workers) + _TRIAL_BYTES * spec.budget.trials
 
 

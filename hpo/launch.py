@@ -77,7 +77,7 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
         with staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff:
             share = staff.share
             display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
-            return _session(spec, dataset, places=places, ledger=ledger, staff=staff, display=display)
+            return _session(spec, dataset, places=places, ledger=ledger, staff=staff, over=over, display=display)
 
 
 def _site(spec: StudySpec, dataset: Dataset, places: Places) -> Site:
@@ -110,11 +110,10 @@ def promote_study(name: str, *, places: Places) -> Decision:
 
 
 def _session(
-    spec: StudySpec, dataset: Dataset, *, places: Places, ledger: Ledger, staff: Staff, display: Display
+    spec: StudySpec, dataset: Dataset, *, places: Places, ledger: Ledger, staff: Staff, over: bool, display: Display
 ) -> Outcome:
     """One session with this process as the study's only controller."""
     began, executor = time.monotonic(), staff.executor
-    over = _is_over(spec, ledger, places=places)
     warm = None if over else _begin_warm_up(spec, places=places, executor=executor)
     if warm:
         display.say("the workers load models and data")

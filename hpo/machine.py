@@ -1,7 +1,6 @@
 """How much of this machine a study uses, each choice with its reason. Nothing here needs torch."""
 
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from hpo.spec import Workers
+from pipelines.host import processor_name
 
 Arrangement = tuple[int, int]
 """Worker processes, and the threads of each."""
@@ -44,7 +44,7 @@ class Share:
 def look_at_machine() -> Machine:
     """This machine as it is now."""
     gpu = has_gpu()
-    return Machine(len(own_cores()), available_memory(), _gpu_name() if gpu else _cpu_name(), gpu=gpu)
+    return Machine(len(own_cores()), available_memory(), _gpu_name() if gpu else processor_name(), gpu=gpu)
 
 
 def arrangements(asked: Workers, machine: Machine, *, trials: int) -> list[Arrangement]:
@@ -144,11 +144,3 @@ def _gpu_name() -> str:
             if line.startswith("Model:"):
                 return line.partition(":")[2].strip()
     return "NVIDIA GPU"
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -171,5 +171,5 @@ def _rate(spec: StudySpec, costs: Mapping[str, Cost], *, workers: int) -> float:
 
 def _with_memory_of_gpu(machine: Machine, costs: Mapping[str, Cost]) -> Machine:
     """On a GPU, its memory is what workers share."""
-    sizes = [cost.device_memory for cost in costs.values() if cost.device_memory is not None]
+    sizes = [cost.facts.device_memory for cost in costs.values() if cost.facts.device_memory is not None]
     return replace(machine, memory=min(sizes) * _GPU_SHARE) if sizes else machine

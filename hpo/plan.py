@@ -87,7 +87,7 @@ def _plan(spec: StudySpec, dataset: Dataset, staff: Staff, *, places: Places) ->
 
 def _foretold(spec: StudySpec, staff: Staff, found: Estimate, *, free: float) -> dict[str, str]:
     """Precision, time, memory and disk, each with its reason."""
-    choice = next(iter(staff.prospect.costs.values())).precision
+    choice = next(iter(staff.prospect.costs.values())).facts.precision
     memory = f"{found.peak_of_all / GIB:.1f} GiB of {staff.prospect.whole / GIB:.1f} GiB available"
     return {
         "precision": f"{choice.value} ({choice.reason})",

@@ -166,6 +166,11 @@ class TrainConfig(Frozen):
     checkpoint_seconds: Number = Field(default=60.0, ge=0)
     """A crash loses at most so much training time."""
 
+    @property
+    def rows_at_once(self) -> int:
+        """Examples per forward pass at most, as configured."""
+        return min(self.micro_batch_size or self.batch_size, self.batch_size)
+
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
         if self.schedule == "constant_with_cooldown" and self.warmup_ratio + self.cooldown_ratio > 1:

@@ -1,7 +1,7 @@
 """What training costs: arithmetic over a few measured points. Importing this costs nothing."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +54,9 @@ class Law:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What one worker measured of one model."""
+class Facts:
+    """What is known of a model on this machine beside the costs of batches."""
 
-    steps: tuple[Point, ...]
-    """Seconds of an optimizer step."""
-    evaluations: tuple[Point, ...]
-    """Seconds of a batch without gradients."""
-    memory: tuple[Point, ...]
-    """Bytes at the peak of a step: of the process on a CPU, of the device's memory on a GPU."""
     latency: float
     """Seconds to classify one text alone."""
     prepare: float
@@ -80,23 +74,26 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """What one worker measured of one model."""
+
+    steps: tuple[Point, ...]
+    """Seconds of an optimizer step."""
+    evaluations: tuple[Point, ...]
+    """Seconds of a batch without gradients."""
+    memory: tuple[Point, ...]
+    """Bytes at the peak of a step: of the process on a CPU, of the device's memory on a GPU."""
+    facts: Facts
+
+
+@dataclass(frozen=True)
 class Cost:
     """What one model costs on this machine, with as many workers at work as measured it at the same time."""
 
     step: Law
-    """Seconds of an optimizer step."""
     evaluation: Law
-    """Seconds of a batch without gradients."""
     memory: Law
-    """Bytes at the peak of a step; see `Probe.memory`."""
-    latency: float
-    prepare: float
-    start_up: float
-    weights: int
-    train_lengths: tuple[int, ...]
-    select_lengths: tuple[int, ...]
-    precision: Choice
-    device_memory: float | None
+    facts: Facts
 
 
 def fit(points: Sequence[Point]) -> Law:
@@ -118,19 +115,17 @@ def fit(points: Sequence[Point]) -> Law:
 
 def combined(probes: Sequence[Probe]) -> Cost:
     """What workers that measured side by side found, as one: all their points, and the slowest start."""
-    first = probes[0]
+    facts = [probe.facts for probe in probes]
     return Cost(
         step=fit([point for probe in probes for point in probe.steps]),
         evaluation=fit([point for probe in probes for point in probe.evaluations]),
         memory=fit([point for probe in probes for point in probe.memory]),
-        latency=float(np.mean([probe.latency for probe in probes])),
-        prepare=float(np.mean([probe.prepare for probe in probes])),
-        start_up=max(probe.start_up for probe in probes),
-        weights=first.weights,
-        train_lengths=first.train_lengths,
-        select_lengths=first.select_lengths,
-        precision=first.precision,
-        device_memory=first.device_memory,
+        facts=replace(
+            facts[0],
+            latency=float(np.mean([one.latency for one in facts])),
+            prepare=float(np.mean([one.prepare for one in facts])),
+            start_up=max(one.start_up for one in facts),
+        ),
     )
 
 
@@ -156,34 +151,33 @@ def probe_shapes(
 
 def trial_seconds(cost: Cost, config: RunConfig) -> dict[str, float]:
     """Seconds of a trial that trains to its end, by kind of work: `prepare`, `train`, `evaluate`, `finish`."""
-    train, whole = _texts(cost.train_lengths, config)
-    select, all_select = _texts(cost.select_lengths, config)
+    train, whole = _texts(cost.facts.train_lengths, config)
+    select, all_select = _texts(cost.facts.select_lengths, config)
     batches = epoch_batches(train, config.train.batch_size, seed=config.seed, epoch=0)
     epoch = sum(_batch(cost.step, train[rows], micro=config.train.micro_batch_size) for rows in batches)
     evaluation = sum(_batch(cost.evaluation, select[rows]) for rows in _evaluated(select))
     return {
-        "prepare": cost.prepare,
+        "prepare": cost.facts.prepare,
         "train": epoch * whole * config.train.epochs,
-        "evaluate": evaluation * all_select * len(set(evaluation_steps(sum(cost.train_lengths), config.train))),
-        "finish": _FINISH_SECONDS + _LATENCY_TEXTS * cost.latency,
+        "evaluate": evaluation * all_select * len(set(evaluation_steps(sum(cost.facts.train_lengths), config.train))),
+        "finish": _FINISH_SECONDS + _LATENCY_TEXTS * cost.facts.latency,
     }
 
 
 def rows_per_second(cost: Cost, config: RunConfig) -> float:
     """Training speed of one worker; infinite where nothing was measured."""
     seconds = trial_seconds(cost, config)["train"]
-    return sum(cost.train_lengths) * config.train.epochs / seconds if seconds else float("inf")
+    return sum(cost.facts.train_lengths) * config.train.epochs / seconds if seconds else float("inf")
 
 
 def peak_bytes(cost: Cost, config: RunConfig, *, micro: int | None = None) -> float:
     """Memory of one worker at the peak of this configuration's largest step, in micro-batches of `micro` rows."""
-    rows = micro or min(config.train.micro_batch_size or config.train.batch_size, config.train.batch_size)
-    return cost.memory.at(rows, longest_text(cost, config))
+    return cost.memory.at(micro or config.train.rows_at_once, longest_text(cost, config))
 
 
 def longest_text(cost: Cost, config: RunConfig) -> int:
     """Tokens of the longest training text, as this configuration cuts it."""
-    return min(len(cost.train_lengths) - 1, config.tokens.max_length)
+    return min(len(cost.facts.train_lengths) - 1, config.tokens.max_length)
 
 
 def fitting_micro_batch(cost: Cost, config: RunConfig, *, limit: float) -> int | None:
@@ -191,7 +185,7 @@ def fitting_micro_batch(cost: Cost, config: RunConfig, *, limit: float) -> int |
 
     None when not even a single row fits.
     """
-    micro = min(config.train.micro_batch_size or config.train.batch_size, config.train.batch_size)
+    micro = config.train.rows_at_once
     while micro > 1 and peak_bytes(cost, config, micro=micro) > limit:
         micro //= 2
     return micro if peak_bytes(cost, config, micro=micro) <= limit else None

@@ -1,6 +1,5 @@
 """Which device, which arithmetic, how many workers: chosen by looking and measuring, each with its reason."""
 
-import platform
 import time
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 
 from pipelines.config import RunConfig
 from pipelines.files import digest, read_json, write_json
+from pipelines.host import processor_name
 from pipelines.segment import Choice
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,7 +25,7 @@ def choose_precision(requested: str, *, cache: Path) -> Choice:
     """
     if requested != "auto":
         return Choice(requested, "asked for")
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name()
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name()
     file = cache / f"precision-{digest(name, torch.__version__, *_candidates())[:16]}.json"
     seconds: dict[str, float] | None = read_json(file)
     if seconds is None:
@@ -76,12 +76,3 @@ def _step_seconds(precisions: list[str], repeats: int = 7) -> dict[str, float]:
             times[precision].append(time.perf_counter() - start)
     torch.set_float32_matmul_precision(before)
     return {precision: min(taken[1:]) for precision, taken in times.items()}
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

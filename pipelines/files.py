@@ -53,6 +53,16 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def read_sealed(directory: Path, name: str) -> dict[str, Any] | None:
+    """The manifest of a directory whose file `name` has the `sha256` that it states; None for any other."""
+    try:
+        manifest: dict[str, Any] | None = read_json(directory / "manifest.json")
+    except ValueError:
+        return None
+    file = directory / name
+    return manifest if manifest and file.exists() and sha256(file) == manifest["sha256"] else None
+
+
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """Fill a directory that appears at `path`, whole, when the block ends without an error.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pipelines.adapt import anatomy_of, frozen_parts, layers_of
 from pipelines.batches import evaluation_batches
 from pipelines.config import RunConfig
-from pipelines.files import built_once, digest, new_directory, read_json, sha256, write_json
+from pipelines.files import built_once, digest, new_directory, read_sealed, sha256, write_json
 from pipelines.tokens import Encoded
 
 _LARGEST = 2 * 2**30  # bytes of one file
@@ -136,15 +136,11 @@ def _arithmetic(network: nn.Module, config: RunConfig) -> str:
 
 def _read(directory: Path, layers: int, offsets: NDArray[np.int64]) -> Prefix | None:
     """The states in a directory, memory-mapped; None where they are absent or damaged."""
-    file = directory / "states.bin"
-    try:
-        manifest = read_json(directory / "manifest.json")
-    except ValueError:
-        return None
-    if manifest is None or not file.exists() or sha256(file) != manifest["sha256"]:
+    manifest = read_sealed(directory, "states.bin")
+    if manifest is None:
         return None
     dtype, hidden = getattr(torch, manifest["dtype"]), manifest["hidden"]
-    states = torch.from_file(str(file), size=int(offsets[-1]) * hidden, dtype=dtype)
+    states = torch.from_file(str(directory / "states.bin"), size=int(offsets[-1]) * hidden, dtype=dtype)
     return Prefix(layers, states.view(-1, hidden), offsets)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.batches import EVALUATION_TOKENS, evaluation_batches
 from pipelines.config import replaced
-from pipelines.cost import Point, Probe, fit, probe_shapes
+from pipelines.cost import Facts, Point, Probe, fit, probe_shapes
 from pipelines.data import Dataset
 from pipelines.device import choose_precision, with_precision
 from pipelines.families import locate
@@ -75,14 +75,16 @@ def _measured(
         steps=steps,
         evaluations=_evaluations(trial.trainee, parts, trial.select),
         memory=memory,
-        latency=_evaluation(trial.trainee, _part(trial.select, np.arange(1))).value,
-        prepare=prepare,
-        start_up=start_up + _import_seconds(),
-        weights=sum(p.numel() * p.element_size() for p in trial.trainee.model.parameters()),
-        train_lengths=_counts(trial.train.encoded.lengths),
-        select_lengths=_counts(trial.select.encoded.lengths),
-        precision=choice,
-        device_memory=float(torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else None,
+        facts=Facts(
+            latency=_evaluation(trial.trainee, _part(trial.select, np.arange(1))).value,
+            prepare=prepare,
+            start_up=start_up + _import_seconds(),
+            weights=sum(p.numel() * p.element_size() for p in trial.trainee.model.parameters()),
+            train_lengths=_counts(trial.train.encoded.lengths),
+            select_lengths=_counts(trial.select.encoded.lengths),
+            precision=choice,
+            device_memory=float(torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else None,
+        ),
     )
 
 
@@ -156,14 +158,16 @@ def _refused(dataset: Dataset, least: float, choice: Choice) -> Probe:
         steps=(),
         evaluations=(),
         memory=(Point(1, 1, least), Point(2, 1, least)),
-        latency=0.0,
-        prepare=0.0,
-        start_up=0.0,
-        weights=int(least / _STATES),
-        train_lengths=(0, len(dataset.splits["train"])),
-        select_lengths=(0, len(dataset.splits["select"])),
-        precision=choice,
-        device_memory=None,
+        facts=Facts(
+            latency=0.0,
+            prepare=0.0,
+            start_up=0.0,
+            weights=int(least / _STATES),
+            train_lengths=(0, len(dataset.splits["train"])),
+            select_lengths=(0, len(dataset.splits["select"])),
+            precision=choice,
+            device_memory=None,
+        ),
     )
 
 

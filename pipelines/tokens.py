@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import TokensConfig
 from pipelines.errors import ModelError
-from pipelines.files import built_once, digest, new_directory, read_json, sha256, write_json
+from pipelines.files import built_once, digest, new_directory, read_sealed, sha256, write_json
 
 Tokenizer = Any  # transformers.PreTrainedTokenizerBase; the library is imported late, it costs seconds
 
@@ -91,14 +91,9 @@ def cached(texts: Sequence[str], content: str, *, tokenizer: Tokenizer, config: 
 
 def _read(directory: Path) -> Encoded | None:
     """The encoded texts in a directory, memory-mapped; None where they are absent or damaged."""
-    file = directory / "tokens.arrow"
-    try:
-        manifest = read_json(directory / "manifest.json")
-    except ValueError:
+    if read_sealed(directory, "tokens.arrow") is None:
         return None
-    if manifest is None or not file.exists() or sha256(file) != manifest["sha256"]:
-        return None
-    column = pa.ipc.open_file(pa.memory_map(str(file))).read_all().column("ids").combine_chunks()
+    column = pa.ipc.open_file(pa.memory_map(str(directory / "tokens.arrow"))).read_all().column("ids").combine_chunks()
     return Encoded(ids=column.values.to_numpy(), offsets=column.offsets.to_numpy())
 
 

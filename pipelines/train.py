@@ -91,7 +91,7 @@ def new_trainee(config: RunConfig, model: nn.Module, labels: NDArray[np.int64], 
         accelerator=accelerator,
         class_weights=torch.tensor(weights, dtype=torch.float32, device=accelerator.device),
         total_steps=total_steps(len(labels), config.train),
-        micro_batch=min(config.train.micro_batch_size or config.train.batch_size, config.train.batch_size),
+        micro_batch=config.train.rows_at_once,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.cost import Cost, Law, Point, Probe, combined
+from pipelines.cost import Cost, Facts, Law, Point, Probe, combined
 from pipelines.segment import Choice, ProbeJob, Watch
 
 STEP, EVALUATION = Law(0.05, 4e-4, 1e-6), Law(0.01, 1e-4, 0.0)
@@ -21,11 +21,8 @@ def points(law: Law, *, times: float = 1.0) -> tuple[Point, ...]:
 
 
 def a_probe(**changes: Any) -> Probe:
-    """What one worker measured."""
-    plain = Probe(
-        steps=points(STEP),
-        evaluations=points(EVALUATION),
-        memory=points(MEMORY),
+    """What one worker measured; changes are fields of it or of its facts."""
+    facts = Facts(
         latency=0.01,
         prepare=0.1,
         start_up=8.0,
@@ -35,6 +32,8 @@ def a_probe(**changes: Any) -> Probe:
         precision=Choice("bf16", "asked for"),
         device_memory=None,
     )
+    of_facts = {name: changes.pop(name) for name in list(changes) if hasattr(facts, name)}
+    plain = Probe(points(STEP), points(EVALUATION), points(MEMORY), replace(facts, **of_facts))
     return replace(plain, **changes)
 
 

@@ -64,7 +64,7 @@ def test_two_points_of_one_length_give_a_line() -> None:
 def test_workers_that_measured_side_by_side_become_one_cost() -> None:
     cost = combined([a_probe(steps=points(STEP, times=0.9)), a_probe(steps=points(STEP, times=1.1), start_up=9.0)])
     assert cost.step.at(16, 32) == pytest.approx(STEP.at(16, 32), rel=0.02)
-    assert cost.start_up == 9.0
+    assert cost.facts.start_up == 9.0
 
 
 def test_a_trial_costs_what_its_batches_cost() -> None:

@@ -27,7 +27,7 @@ def measurement(monkeypatch: pytest.MonkeyPatch) -> Measurement:
     made = Measurement()
     monkeypatch.setattr(device, "_step_seconds", made)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(device, "_cpu_name", lambda: "Acme 9000")
+    monkeypatch.setattr(device, "processor_name", lambda: "Acme 9000")
     return made
 
 
@@ -94,7 +94,7 @@ def test_another_device_is_measured_anew(
     measurement: Measurement, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert choose_precision("auto", cache=tmp_path).value == "bf16"
-    monkeypatch.setattr(device, "_cpu_name", lambda: "Acme 1")
+    monkeypatch.setattr(device, "processor_name", lambda: "Acme 1")
     measurement.seconds["bf16"] = 10.0
     assert choose_precision("auto", cache=tmp_path).value == "fp32"
 
@@ -115,4 +115,4 @@ def test_chosen_precision_replaces_auto_only() -> None:
 def test_device_is_the_cpu_where_there_is_no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device.device() == torch.device("cpu")
-    assert device._cpu_name()
+    assert device.processor_name()

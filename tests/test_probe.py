@@ -45,13 +45,13 @@ def test_evaluation_is_measured_on_its_own_batches_where_that_is_quick(
 
 
 def test_a_probe_knows_the_texts_the_weights_and_the_arithmetic(measured: Probe, toy_dataset: Dataset) -> None:
-    assert sum(measured.train_lengths) == len(toy_dataset.splits["train"])
-    assert sum(measured.select_lengths) == len(toy_dataset.splits["select"])
-    assert len(measured.train_lengths) <= 25
-    assert measured.weights > 4 * 10_000
-    assert (measured.precision.value, measured.precision.reason) == ("fp32", "asked for")
-    assert measured.start_up > measured.prepare > 0
-    assert measured.device_memory is None
+    assert sum(measured.facts.train_lengths) == len(toy_dataset.splits["train"])
+    assert sum(measured.facts.select_lengths) == len(toy_dataset.splits["select"])
+    assert len(measured.facts.train_lengths) <= 25
+    assert measured.facts.weights > 4 * 10_000
+    assert (measured.facts.precision.value, measured.facts.precision.reason) == ("fp32", "asked for")
+    assert measured.facts.start_up > measured.facts.prepare > 0
+    assert measured.facts.device_memory is None
 
 
 def test_memory_is_that_of_a_process_with_torch_in_it(measured: Probe) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from hpo.executors import TaskFailedError
 from pipelines.errors import UserError
-from pipelines.memory import keep_freed_memory
+from pipelines.host import keep_freed_memory
 from pipelines.segment import InfeasibleError
 
 _TELL_SECONDS = 0.5  # between two progress messages

@@ -1,8 +1,10 @@
-"""What a long-lived training process wants from the system's memory allocator."""
+"""The machine that this process runs on, without torch."""
 
 import contextlib
 import ctypes
+import platform
 import sys
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -18,3 +20,12 @@ def keep_freed_memory() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(_M_MMAP_THRESHOLD, 2**30)
             mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def processor_name() -> str:
+    """What the processor calls itself, as far as the system says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
