@@ -133,6 +133,7 @@ def _session(
         mirror=mirror,
         rows=len(dataset.splits["train"]),
         precision=_fixed_precision(study, choice, display=display),
+        compiled=_fixed_compile(study, staff),
         show=display.show,
         prospect=staff.prospect,
         predicted=_predicted(spec, study, staff, test_rows=len(dataset.splits["test"])),
@@ -224,6 +225,15 @@ def _fixed_precision(study: optuna.Study, choice: Choice | None, *, display: Dis
     if choice is not None:
         display.say(f"precision {chosen}: {choice.reason if chosen == choice.value else 'as when the study began'}")
     return chosen
+
+
+def _fixed_compile(study: optuna.Study, staff: Staff) -> dict[str, str]:
+    """Whether each model is compiled, fixed when it is first measured: a resumed trial must be the same."""
+    before: dict[str, str] = study.user_attrs.get("compile", {})
+    now = {name: cost.facts.compile.value for name, cost in staff.prospect.costs.items()} | before
+    if now != before:
+        study.set_user_attr("compile", now)
+    return now
 
 
 def _drain(mirror: MirrorThread, *, places: Places) -> None:

@@ -87,10 +87,12 @@ def _plan(spec: StudySpec, dataset: Dataset, staff: Staff, *, places: Places) ->
 
 def _foretold(spec: StudySpec, staff: Staff, found: Estimate, *, free: float) -> dict[str, str]:
     """Precision, time, memory and disk, each with its reason."""
-    choice = next(iter(staff.prospect.costs.values())).facts.precision
+    facts = next(iter(staff.prospect.costs.values())).facts
+    compiling = {name: cost.facts.compile for name, cost in staff.prospect.costs.items()}
     memory = f"{found.peak_of_all / GIB:.1f} GiB of {staff.prospect.whole / GIB:.1f} GiB available"
     return {
-        "precision": f"{choice.value} ({choice.reason})",
+        "precision": f"{facts.precision.value} ({facts.precision.reason})",
+        "compile": "; ".join(f"{name}: {choice.value} ({choice.reason})" for name, choice in compiling.items()),
         "time": f"about {found.seconds / 60:.1f} minutes on a machine as busy as when it was measured: "
         f"{spec.budget.trials} trials as costly as {found.full_trials:.1f} full ones, {found.start_up:.0f} s to start, "
         f"{found.end:.0f} s to end",

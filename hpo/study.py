@@ -72,6 +72,8 @@ class Controller:
     rows: int
     """Training rows of the data."""
     precision: str
+    compiled: dict[str, str] = field(default_factory=dict)
+    """`on` or `off` by model name: whether it is compiled."""
     task: str = "pipelines.run:train_segment"
     show: Callable[["Controller"], None] = lambda _: None
     """Called several times a second to draw the state."""
@@ -164,14 +166,11 @@ class Controller:
     def _plan(self, trial: optuna.Trial) -> Running | None:
         """A trial's configuration and the stages before it; None when its values contradict each other."""
         try:
-            config = trial_config(self.spec, suggest(trial, self.spec))
+            config = self._chosen(trial_config(self.spec, suggest(trial, self.spec)))
         except ValidationError as error:
             running = Running(trial, self.spec.run, stages=[])
             self._end(running, TrialState.PRUNED, reason=f"infeasible: {error.errors()[0]['msg']}")
             return None
-        if config.train.precision == "auto":
-            train = config.train.model_copy(update={"precision": self.precision})
-            config = config.model_copy(update={"train": train})
         try:
             config = self._within_memory(trial, config)
         except InfeasibleError as error:
@@ -181,6 +180,12 @@ class Controller:
         stages = self.schedule.stages(config, rows=self.rows)
         reported = max(_intermediate(trial), default=trial.user_attrs.get("examples", -1))
         return Running(trial, config, stages, at=sum(stage.examples <= reported for stage in stages[:-1]))
+
+    def _chosen(self, config: RunConfig) -> RunConfig:
+        """The configuration with what this study chose in the place of `auto`."""
+        chosen = {"precision": self.precision, "compile": self.compiled.get(config.model.name, "off")}
+        fresh = {name: value for name, value in chosen.items() if getattr(config.train, name) == "auto"}
+        return config.model_copy(update={"train": config.train.model_copy(update=fresh)})
 
     def _within_memory(self, trial: optuna.Trial, config: RunConfig) -> RunConfig:
         """The configuration in micro-batches that fit; chosen once a trial, for a resumed one must be the same."""

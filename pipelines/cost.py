@@ -69,6 +69,8 @@ class Facts:
     """How many training texts have 0, 1, 2 ... tokens."""
     select_lengths: tuple[int, ...]
     precision: Choice
+    compile: Choice
+    """`on` or `off`."""
     device_memory: float | None
     """Bytes that the GPU has; None on a CPU."""
 

@@ -25,6 +25,7 @@ from pipelines.workbench import Workbench
 _SECONDS = 6.0  # of measured steps, at most, once every shape was measured
 _ROUNDS = 4  # each shape is measured so often; the first round, which allocates, counts only where it was so slow
 _EVALUATION_SECONDS = 3.0  # of evaluating real batches once, at most
+_WORTH_COMPILING = 1.1  # times faster a compiled step must be
 _STATES = 5  # a training process holds its weights so often: checkpoint, model, gradient, two moments of AdamW
 _BEGAN = time.monotonic()  # when this module was imported: a worker's libraries are loaded with it
 
@@ -70,19 +71,23 @@ def _measured(
     shapes = probe_shapes(trial.train.encoded.lengths, batch_sizes)
     parts = [_part(trial.train, _nearest(trial.train, *shape)) for shape in shapes]
     steps, memory = _steps(trial.trainee, parts, watch=watch)
+    evaluations = _evaluations(trial.trainee, parts, trial.select)
+    latency = _evaluation(trial.trainee, _part(trial.select, np.arange(1))).value
+    compiled, steps = _compiling(trial.trainee, parts, plain=steps, watch=watch)
     device = trial.trainee.accelerator.device
     return Probe(
         steps=steps,
-        evaluations=_evaluations(trial.trainee, parts, trial.select),
+        evaluations=evaluations,
         memory=memory,
         facts=Facts(
-            latency=_evaluation(trial.trainee, _part(trial.select, np.arange(1))).value,
+            latency=latency,
             prepare=prepare,
             start_up=start_up + _import_seconds(),
-            weights=sum(p.numel() * p.element_size() for p in trial.trainee.model.parameters()),
+            weights=sum(weight.nbytes for weight in trial.pretrained.weights.values()),
             train_lengths=_counts(trial.train.encoded.lengths),
             select_lengths=_counts(trial.select.encoded.lengths),
             precision=choice,
+            compile=compiled,
             device_memory=float(torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else None,
         ),
     )
@@ -108,6 +113,29 @@ def _steps(trainee: Trainee, parts: list[Material], *, watch: Watch) -> tuple[tu
                 memory.append(_point(part, _peak(trainee)))
     timed = [_point(part, float(np.median(taken[1:] or taken))) for part, taken in zip(parts, seconds, strict=True)]
     return tuple(timed), tuple(memory)
+
+
+def _compiling(
+    trainee: Trainee, parts: list[Material], *, plain: tuple[Point, ...], watch: Watch
+) -> tuple[Choice, tuple[Point, ...]]:
+    """Whether to compile the model, and the steps as they will then be; measured on a GPU only.
+
+    Measured last, because a model stays compiled. torch's errors of compilation are RuntimeErrors.
+    """
+    asked = trainee.config.train.compile
+    if asked != "auto":
+        return Choice(asked, "asked for"), plain
+    if trainee.accelerator.device.type != "cuda":
+        return Choice("off", "on a CPU compiling takes a minute and gains nothing"), plain
+    try:
+        trainee.model.compile(dynamic=True)
+        _steps(trainee, parts, watch=watch)  # compiles
+        compiled, _ = _steps(trainee, parts, watch=watch)
+    except RuntimeError as error:
+        return Choice("off", f"torch cannot compile it here: {str(error).partition(chr(10))[0]}"), plain
+    gain = sum(point.value for point in plain) / sum(point.value for point in compiled)
+    reason = f"a compiled step takes 1/{gain:.1f} of a plain one (measured)"
+    return (Choice("on", reason), compiled) if gain > _WORTH_COMPILING else (Choice("off", reason), plain)
 
 
 def _evaluations(trainee: Trainee, parts: list[Material], select: Material) -> tuple[Point, ...]:
@@ -166,6 +194,7 @@ def _refused(dataset: Dataset, least: float, choice: Choice) -> Probe:
             train_lengths=(0, len(dataset.splits["train"])),
             select_lengths=(0, len(dataset.splits["select"])),
             precision=choice,
+            compile=Choice("off", "not measured"),
             device_memory=None,
         ),
     )

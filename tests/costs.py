@@ -30,6 +30,7 @@ def a_probe(**changes: Any) -> Probe:
         train_lengths=LENGTHS,
         select_lengths=LENGTHS,
         precision=Choice("bf16", "asked for"),
+        compile=Choice("off", "asked for"),
         device_memory=None,
     )
     of_facts = {name: changes.pop(name) for name in list(changes) if hasattr(facts, name)}

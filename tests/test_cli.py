@@ -98,6 +98,7 @@ def test_check_gives_every_choice_with_its_reason_and_in_numbers(own_data: str) 
     plan = json.loads(shown.stdout)
     assert plan["workers"] == "2 (2 workers x 1 thread: 3.00x the rows/s of 1 worker x 2 threads, measured)"
     assert plan["precision"] == "bf16 (asked for)"
+    assert plan["compile"] == "minilm: off (asked for)"
     estimate = plan["estimate"]
     assert (estimate["workers"], estimate["threads"]) == (2, 1)
     assert plan["time"].startswith(f"about {estimate['seconds'] / 60:.1f} minutes on a machine as busy as")

@@ -1,16 +1,20 @@
 """A real measurement of tiny checkpoints."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipelines import probe as probe_module
-from pipelines.config import RunConfig, replaced
-from pipelines.cost import Probe, combined, peak_bytes, trial_seconds
+from pipelines.config import ModelConfig, RunConfig, replaced
+from pipelines.cost import Point, Probe, combined, peak_bytes, trial_seconds
 from pipelines.data import Dataset
 from pipelines.errors import ModelError
-from pipelines.segment import ProbeJob, Unwatched
+from pipelines.models import load_pretrained
+from pipelines.segment import Choice, ProbeJob, Unwatched
 from tests.costs import kept
 
 
@@ -44,11 +48,14 @@ def test_evaluation_is_measured_on_its_own_batches_where_that_is_quick(
     assert left == {".arrow", ".json", ".lock"}, "nothing but the encoded texts is left behind"
 
 
-def test_a_probe_knows_the_texts_the_weights_and_the_arithmetic(measured: Probe, toy_dataset: Dataset) -> None:
+def test_a_probe_knows_the_texts_the_weights_and_the_arithmetic(
+    measured: Probe, toy_dataset: Dataset, tiny_bert: Path
+) -> None:
+    whole = load_pretrained(ModelConfig(name=str(tiny_bert)), labels=toy_dataset.labels).weights
     assert sum(measured.facts.train_lengths) == len(toy_dataset.splits["train"])
     assert sum(measured.facts.select_lengths) == len(toy_dataset.splits["select"])
     assert len(measured.facts.train_lengths) <= 25
-    assert measured.facts.weights > 4 * 10_000
+    assert measured.facts.weights == sum(tensor.nbytes for tensor in whole.values())
     assert (measured.facts.precision.value, measured.facts.precision.reason) == ("fp32", "asked for")
     assert measured.facts.start_up > measured.facts.prepare > 0
     assert measured.facts.device_memory is None
@@ -92,3 +99,47 @@ def test_a_model_that_cannot_be_held_is_not_loaded(
 def test_a_model_that_cannot_be_used_is_named(toy_data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere"):
         probe_module.probe(job(tmp_path / "nowhere", toy_data_dir, tmp_path), watch=Unwatched())
+
+
+def trainee_on(device: str, compile_model: Callable[..., None] = lambda **_: None) -> Any:
+    """As much of a trainee as is asked about compiling."""
+    return SimpleNamespace(
+        config=RunConfig(),
+        model=SimpleNamespace(compile=compile_model),
+        accelerator=SimpleNamespace(device=SimpleNamespace(type=device)),
+    )
+
+
+PLAIN = (Point(8, 10, 1.0), Point(32, 10, 3.0))
+
+
+def test_nothing_is_compiled_to_be_measured_on_a_cpu(measured: Probe) -> None:
+    assert measured.facts.compile == Choice("off", "on a CPU compiling takes a minute and gains nothing")
+
+
+def test_compiling_that_was_asked_for_is_not_measured(tiny_bert: Path, toy_data_dir: Path, tmp_path: Path) -> None:
+    asked = probe_module.probe(job(tiny_bert, toy_data_dir, tmp_path, train__compile="off"), watch=Unwatched())
+    assert asked.facts.compile == Choice("off", "asked for")
+
+
+@pytest.mark.parametrize(
+    ("gain", "chosen", "shown"), [(2.0, "on", "1/2.0"), (1.05, "off", "1/1.1"), (0.5, "off", "1/0.5")]
+)
+def test_model_is_compiled_on_a_gpu_where_a_step_gains_a_tenth(
+    gain: float, chosen: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = tuple(Point(point.rows, point.length, point.value / gain) for point in PLAIN)
+    rounds = iter([PLAIN, compiled])  # the first one compiles, and does not count
+    monkeypatch.setattr(probe_module, "_steps", lambda *_, **__: (next(rounds), ()))
+    choice, steps = probe_module._compiling(trainee_on("cuda"), [], plain=PLAIN, watch=Unwatched())
+    assert choice == Choice(chosen, f"a compiled step takes {shown} of a plain one (measured)")
+    assert steps == (compiled if chosen == "on" else PLAIN)
+
+
+def test_model_that_cannot_be_compiled_is_trained_as_it_is() -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("no compiler was found\nand much more")
+
+    choice, steps = probe_module._compiling(trainee_on("cuda", fail), [], plain=PLAIN, watch=Unwatched())
+    assert (choice.value, choice.reason) == ("off", "torch cannot compile it here: no compiler was found")
+    assert steps == PLAIN

@@ -80,7 +80,9 @@ def session(home: Path, executor: LocalExecutor) -> Session:
     """Open a session of a study in this test's home; orders go to the stub."""
 
     def start(orders: dict[str, Any] | None = None, /, *, using: Executor = executor, **changes: Any) -> Controller:
-        given = {key: changes.pop(key) for key in ("mirror", "show", "precision", "prospect") if key in changes}
+        given = {
+            key: changes.pop(key) for key in ("mirror", "show", "precision", "prospect", "compiled") if key in changes
+        }
         spec = a_spec(**changes)
         if orders is not None:
             instruct(home / "work" / spec.name, **orders)
@@ -240,6 +242,15 @@ def test_a_trials_record_has_its_predicted_seconds_beside_the_real_ones(session:
     unknown = session(name="unknown", budget={"trials": 1})
     unknown.run()
     assert records(unknown)[0]["predicted"] == {}
+
+
+@pytest.mark.parametrize(("run", "expected"), [({}, "on"), ({"train": {"compile": "off"}}, "off")])
+def test_what_was_chosen_about_compiling_is_in_every_trial_that_left_it_open(
+    run: dict[str, Any], expected: str, session: Session
+) -> None:
+    controller = session(budget={"trials": 1}, run=run, compiled={"minilm": "on", "bert": "off"})
+    controller.run()
+    assert records(controller)[0]["params"]["train.compile"] == expected
 
 
 def test_what_befell_a_trial_stands_in_its_record(session: Session) -> None:

@@ -356,7 +356,7 @@ def test_arithmetic_of_gpus_is_refused_where_it_would_silently_be_fp32(
 
 @arrives("train.compile")
 @pytest.mark.parametrize(
-    ("change", "compiled"), [({"compile": True}, True), ({}, False), ({"compile": True, "frozen_layers": 1}, False)]
+    ("change", "compiled"), [({"compile": "on"}, True), ({}, False), ({"compile": "on", "frozen_layers": 1}, False)]
 )
 def test_model_is_compiled_where_it_is_asked_for_and_can_be(
     change: dict[str, Any], compiled: bool, bert: Pretrained, material: Material, monkeypatch: pytest.MonkeyPatch
@@ -370,7 +370,7 @@ def test_model_is_compiled_where_it_is_asked_for_and_can_be(
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
 def test_compiled_model_has_the_losses_of_the_plain_one(bert: Pretrained, material: Material) -> None:
-    usual, compiled = (losses(start(changed(compile=value), bert, material), material, 6) for value in (False, True))
+    usual, compiled = (losses(start(changed(compile=value), bert, material), material, 6) for value in ("off", "on"))
     assert compiled == pytest.approx(usual, rel=1e-4)
 
 
