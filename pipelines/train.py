@@ -81,9 +81,8 @@ def new_trainee(config: RunConfig, model: nn.Module, labels: NDArray[np.int64], 
     model.to(accelerator.device)
     optimizer = new_optimizer(model, config.train)
     model, optimizer = accelerator.prepare(model, optimizer)
-    if (
-        config.train.compile == "on" and not config.train.frozen_layers
-    ):  # those are entered by changing the list of layers
+    # Frozen layers are entered behind by changing the list of layers, which a compiled model must not notice.
+    if config.train.compile == "on" and not config.train.frozen_layers:
         model.compile(dynamic=True)  # in place: names of weights and hooks stay
     weights = loss_weights(labels, classes=classes, config=config.train)
     return Trainee(
