@@ -7,18 +7,45 @@ from hpo.spec import Budget
 
 @dataclass(frozen=True)
 class Progress:
-    """What a study has used so far."""
+    """What a study has used so far, over all its sessions."""
 
     finished: int
     """Trials that are COMPLETE, PRUNED or FAILED."""
     minutes: float
-    """Wall-clock minutes over all sessions of the study."""
+    """Wall-clock minutes."""
+    examples: int = 0
+    """Training examples seen by all trials."""
+    device_hours: float = 0.0
+    """Hours of GPUs, or of machines where there is none."""
 
 
 def spent(budget: Budget, progress: Progress) -> str | None:
     """Why the study is over, or None while it may go on."""
     if progress.finished >= budget.trials:
         return f"all {budget.trials} trials are finished"
-    if budget.minutes is not None and progress.minutes >= budget.minutes:
+    if _reached(progress.minutes, budget.minutes):
         return f"the {budget.minutes:g} minutes are used up"
+    if _reached(progress.examples, budget.examples):
+        return f"the {budget.examples:,} training examples are used up"
+    if _reached(progress.device_hours, budget.device_hours):
+        return f"the {budget.device_hours:g} device hours are used up"
+    if budget.money is not None and budget.price is not None and progress.device_hours * budget.price >= budget.money:
+        return f"{budget.money:g} is spent, at {budget.price:g} a device hour"
     return None
+
+
+def in_words(budget: Budget) -> str:
+    """The limits, for a person."""
+    limits = [
+        f"{budget.trials} trials" if budget.more is None else f"{budget.more} more trials",
+        f"{budget.minutes:g} minutes" if budget.minutes else "",
+        f"{budget.examples:,} training examples" if budget.examples else "",
+        f"{budget.device_hours:g} device hours" if budget.device_hours else "",
+        f"{budget.money:g} at {budget.price:g} a device hour" if budget.money else "",
+    ]
+    first, *others = filter(None, limits)
+    return f"{first}, at most {', '.join(others)}" if others else first
+
+
+def _reached(used: float, limit: float | None) -> bool:
+    return limit is not None and used >= limit

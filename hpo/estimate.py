@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from hpo.components import canonical
 from hpo.machine import GIB, Share
-from hpo.space import address_of, default_trials, suggest, trial_config
+from hpo.scheduling import pruner_of, rungs, scheduling
+from hpo.space import address_of, default_trials, longest_epochs, suggest, trial_config
 from hpo.spec import StudySpec
 from pipelines.config import RunConfig, replaced
 from pipelines.cost import Cost, fitting_micro_batch, peak_bytes, trial_seconds
@@ -73,9 +74,11 @@ def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, test_rows: in
     drawn = [_seconds(config, prospect) for config in drawn_configs(spec)] or first
     mean = {kind: sum(one[kind] for one in drawn) / len(drawn) for kind in drawn[0]}
     numbers = range(finished, spec.budget.trials)
-    parts = [alive(spec, rows=_rows(prospect), number=number) for number in numbers]
+    parts = [segments(spec, rows=_rows(prospect), number=number) for number in numbers]
     whole = [first[number] if spec.start_with_defaults and number < len(first) else mean for number in numbers]
-    work = makespan([_expected(one, part) for one, part in zip(whole, parts, strict=True)], share.workers)
+    evaluations = spec.run.train.evaluations
+    expected = [_expected(one, part, evaluations=evaluations) for one, part in zip(whole, parts, strict=True)]
+    work = makespan(expected, share.workers)
     start_up = max((cost.facts.start_up for cost in prospect.costs.values()), default=0.0)
     end = _END_SECONDS + test_rows * _row_seconds(spec, prospect, mean) if spec.register_as else 0.0
     if spec.budget.minutes is not None:
@@ -86,34 +89,45 @@ def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, test_rows: in
         start_up=start_up,
         end=end,
         trial=sum(mean.values()),
-        full_trials=sum(sum(part) / len(part) for part in parts),
+        full_trials=sum(share * chance for part in parts for share, chance in part),
         peak=peak,
         peak_of_all=peak * share.workers,
         disk=_disk(spec, prospect, share),
     )
 
 
-def alive(spec: StudySpec, *, rows: int, number: int) -> list[float]:
-    """The chance that trial `number` trains each of its segments: a simple expectation, by pruner.
+def segments(spec: StudySpec, *, rows: int, number: int) -> list[tuple[float, float]]:
+    """Of each segment of trial `number`: its share of a whole training, and the chance that it is trained.
 
-    `median` and `percentile` stop their share of those that they compare at every evaluation, once enough trials are
-    complete; `hyperband` and `successive_halving` keep 1/factor at the evaluations 1, factor, factor^2 ...; of the
-    other pruners, which stop by value, nothing is expected.
+    A simple expectation. At each rung of `halving` one of `factor` goes on. Of the pruners, `median` and `percentile`
+    stop their share of those that they compare at every evaluation, once enough trials are complete; `hyperband` and
+    `successive_halving` keep 1/factor at the evaluations 1, factor, factor^2 ...; of the others, which stop by value,
+    nothing is expected.
     """
-    name, options = canonical(spec.pruner.name), spec.pruner.options
-    evaluations, chances = spec.run.train.evaluations, [1.0]
+    if scheduling(spec).name == "halving":
+        whole = longest_epochs(spec) * rows
+        ends = [min(1.0, mark / whole) for mark in rungs(spec, rows=rows)] + [1.0] if rows else [1.0]
+        chances = [1 / scheduling(spec).factor ** index for index in range(len(ends))]
+        return [(end - start, chance) for start, end, chance in zip([0.0, *ends], ends, chances, strict=False)]
+    evaluations = spec.run.train.evaluations
+    chances = [1.0]
     for part in range(1, evaluations):
-        kept = 1.0
-        if name in {"median", "percentile"}:
-            seen = spec.run.train.epochs * rows * part / evaluations
-            compares = number >= options.get("n_startup_trials", _STARTUP_TRIALS)
-            if compares and seen >= options.get("n_warmup_steps", 0):
-                kept = options.get("percentile", 50.0) / 100
-        elif name in _REDUCTION:
-            factor = int(options.get("reduction_factor", _REDUCTION[name]))
-            kept = 1 / factor if _is_power(part, factor) else 1.0
-        chances.append(chances[-1] * (kept if len(spec.objective) == 1 else 1.0))
-    return chances
+        chances.append(chances[-1] * _kept(spec, part, rows=rows, number=number))
+    return [(1 / evaluations, chance) for chance in chances]
+
+
+def _kept(spec: StudySpec, part: int, *, rows: int, number: int) -> float:
+    """The chance that the pruner lets a trial live at its evaluation number `part`."""
+    name, options = canonical(pruner_of(spec).name), pruner_of(spec).options
+    if name in {"median", "percentile"}:
+        seen = spec.run.train.epochs * rows * part / spec.run.train.evaluations
+        compares = number >= options.get("n_startup_trials", _STARTUP_TRIALS)
+        if compares and seen >= options.get("n_warmup_steps", 0):
+            return float(options.get("percentile", 50.0)) / 100
+    elif name in _REDUCTION:
+        factor = int(options.get("reduction_factor", _REDUCTION[name]))
+        return 1 / factor if _is_power(part, factor) else 1.0
+    return 1.0
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
@@ -200,10 +214,11 @@ def _peak(config: RunConfig, prospect: Prospect) -> float:
         return 0.0
 
 
-def _expected(seconds: Mapping[str, float], chances: Sequence[float]) -> float:
+def _expected(seconds: Mapping[str, float], parts: Sequence[tuple[float, float]], *, evaluations: int) -> float:
     """Seconds of a trial that trains each segment with the given chance; only what reaches the end is exported."""
-    trained = sum(chances) / len(chances)
-    return seconds["prepare"] + trained * (seconds["train"] + seconds["evaluate"]) + chances[-1] * seconds["finish"]
+    train = seconds["train"] * sum(share * chance for share, chance in parts)
+    evaluate = seconds["evaluate"] / evaluations * sum(chance for _, chance in parts)
+    return seconds["prepare"] + train + evaluate + parts[-1][1] * seconds["finish"]
 
 
 def _row_seconds(spec: StudySpec, prospect: Prospect, seconds: Mapping[str, float]) -> float:
@@ -223,9 +238,14 @@ def _is_power(value: int, base: int) -> bool:
 
 
 def _disk(spec: StudySpec, prospect: Prospect, share: Share) -> float:
-    """Bytes at the fullest moment: models kept, checkpoints of the trials that run, and small files of all trials."""
+    """Bytes at the fullest moment: models kept, checkpoints of live trials, and small files of all trials."""
     weights = max((cost.facts.weights for cost in prospect.costs.values()), default=0)
-    return weights * (_MODELS_KEPT + _CHECKPOINTS * _STATES * share.workers) + _TRIAL_BYTES * spec.budget.trials
+    running = _CHECKPOINTS * share.workers
+    marks, factor = rungs(spec, rows=_rows(prospect)), scheduling(spec).factor
+    # Whoever cannot be promoted any more is ended: at each rung no more rest than may still go on.
+    resting = sum(max(1, int(spec.budget.trials / factor**above)) for above in range(1, len(marks) + 1))
+    states = _STATES * (running + min(resting, spec.budget.trials))
+    return weights * (_MODELS_KEPT + states) + _TRIAL_BYTES * spec.budget.trials
 
 
 def as_numbers(found: Estimate) -> dict[str, Any]:

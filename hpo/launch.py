@@ -22,6 +22,7 @@ from hpo.measure import Site, Staff, staffed
 from hpo.places import Places, exclusive, make_home
 from hpo.promotion import Decision, promote
 from hpo.report import draw_study, summary
+from hpo.scheduling import schedule_in_words
 from hpo.space import most_demanding
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, load_study, open_study, refuse_changes
@@ -264,7 +265,8 @@ def _description(spec: StudySpec, dataset: Dataset) -> str:
         f"{spec.description or f'Study {spec.name}'}\n\n"
         f"**Data** {dataset.name} ({', '.join(dataset.labels)}); rows: {rows}\n\n"
         f"**Models** {', '.join(spec.models)}\n\n**Objective** {wanted} on the select split\n\n"
-        f"**Searched** by {spec.sampler.name}, pruned by {spec.pruner.name}, {spec.budget.trials} trials:\n\n"
+        f"**Searched** by {spec.sampler.name}, {spec.budget.trials} trials; "
+        f"{schedule_in_words(spec, rows=len(dataset.splits['train']))}:\n\n"
         f"{searched}\n"
     )
 

@@ -80,10 +80,10 @@ def spec_of(places: Places, study: str) -> StudySpec:
 def _row(places: Places, study: str, trial: FrozenTrial) -> dict[str, Any]:
     directory = places.trial(study, trial.number)
     record = read_json(directory / "trial.json") or {}
-    interrupted = trial.state == TrialState.RUNNING and record.get("state") == "INTERRUPTED"
+    waits = trial.state == TrialState.RUNNING and record.get("state") in {"PAUSED", "INTERRUPTED"}
     return {
         "trial": trial.number,
-        "state": "INTERRUPTED" if interrupted else trial.state.name,
+        "state": record["state"] if waits else trial.state.name,
         "values": trial.values if trial.state == TrialState.COMPLETE else None,
         "value": trial.values[0] if trial.state == TrialState.COMPLETE else None,
         "last_report": trial.intermediate_values.get(max(trial.intermediate_values, default=-1)),

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpo.budget import in_words
 from hpo.estimate import Estimate, as_numbers, estimate
 from hpo.machine import GIB
 from hpo.measure import Site, Staff, staffed
 from hpo.objectives import direction
 from hpo.places import Places
+from hpo.scheduling import schedule_in_words
 from hpo.space import default_trials
 from hpo.spec import Dimension, StudySpec
-from pipelines.batches import evaluation_steps, total_steps
+from pipelines.batches import total_steps
 from pipelines.data import Dataset, load_data, save_dataset
 
 
@@ -54,7 +56,6 @@ def _plan(spec: StudySpec, dataset: Dataset, staff: Staff, *, places: Places) ->
     share = staff.share
     rows = len(dataset.splits["train"])
     steps = total_steps(rows, spec.run.train)
-    limits = f", at most {spec.budget.minutes:g} minutes" if spec.budget.minutes else ""
     words = {
         "study": spec.name,
         "objective": ", ".join(f"{direction(objective)} {objective.metric}" for objective in spec.objective),
@@ -62,11 +63,10 @@ def _plan(spec: StudySpec, dataset: Dataset, staff: Staff, *, places: Places) ->
         "rows": ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items()),
         "digest": dataset.digest,
         "models": ", ".join(spec.models),
-        "budget": f"{spec.budget.trials} trials{limits}",
+        "budget": in_words(spec.budget),
         "sampler": f"{spec.sampler.name} {spec.sampler.options or ''}".strip(),
-        "pruner": f"{spec.pruner.name} {spec.pruner.options or ''}".strip(),
-        "one trial": f"{spec.run.train.epochs:g} epochs = {steps:,} steps at batch size {spec.run.train.batch_size}, "
-        f"scored {len(set(evaluation_steps(rows, spec.run.train)))} times",
+        "schedule": schedule_in_words(spec, rows=rows),
+        "one trial": f"{spec.run.train.epochs:g} epochs = {steps:,} steps at batch size {spec.run.train.batch_size}",
         "workers": f"{share.workers} ({share.reason})",
         "threads": f"{share.threads} for each worker, on cores of its own where there are enough",
     }
@@ -100,7 +100,7 @@ def _foretold(spec: StudySpec, staff: Staff, found: Estimate, *, free: float) ->
         "memory": f"about {found.peak / GIB:.1f} GiB a worker at the most, {memory} "
         "(larger batches are cut into micro-batches)",
         "disk": f"about {found.disk / GIB:.1f} GiB at the fullest, {free / GIB:.1f} GiB are free "
-        "(models kept, checkpoints of running trials)",
+        "(models kept, checkpoints of trials that run or rest)",
     }
 
 

@@ -24,7 +24,7 @@ def write_record(
     seconds: dict[str, float],
     predicted: dict[str, float],
 ) -> None:
-    """Write the trial's state; the time of its first record is kept as its start.
+    """Write the trial's state; the time of its first record is kept as its start, and its scores where none are new.
 
     `seconds` are those it took so far, `predicted` those foretold of training it to its end, both by kind of work.
     """
@@ -39,7 +39,7 @@ def write_record(
         "notes": list(read_notes(directory).texts),
         "objective": [objective.metric for objective in study.objective],
         "values": values,
-        "scores": {name: score for name, score in scores.items() if math.isfinite(score)},
+        "scores": {name: one for name, one in scores.items() if math.isfinite(one)} or before.get("scores", {}),
         "params": flatten(config.model_dump()),
         "searched": sorted(study.space),
         "seconds": {kind: round(value, 3) for kind, value in seconds.items()},

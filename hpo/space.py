@@ -19,7 +19,7 @@ from pipelines.errors import ConfigError
 from pipelines.families import family_called
 
 MODEL = "model.name"
-_LENGTH, _BATCH = "tokens.max_length", "train.batch_size"
+_LENGTH, _BATCH, _EPOCHS = "tokens.max_length", "train.batch_size", "train.epochs"
 # What a trial may not vary: the rows it is compared on, and what does not change the model.
 _FIXED_SECTIONS = ("data.", "seed")
 _FIXED = {"train.evaluations", "train.checkpoint_seconds", "train.early_stopping", "model.revision"}
@@ -97,6 +97,11 @@ def longest_configs(spec: StudySpec) -> tuple[RunConfig, ...]:
     return tuple(
         replaced(config, {_LENGTH: int(_ends(spec, _LENGTH, config.tokens.max_length)[1])}) for config in configs
     )
+
+
+def longest_epochs(spec: StudySpec) -> float:
+    """Epochs of the longest trial that the search can propose."""
+    return max(_ends(spec, _EPOCHS, trial_config(spec, {MODEL: model}).train.epochs)[1] for model in spec.models)
 
 
 def batch_sizes(spec: StudySpec) -> tuple[int, int]:

@@ -19,6 +19,10 @@ class Objective(Frozen):
     """The metric's own direction where this is left out."""
 
 
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 class Component(Frozen):
     """One of Optuna's samplers or pruners, by name, with its own options."""
 
@@ -29,12 +33,49 @@ class Component(Frozen):
 
 
 class Budget(Frozen):
-    """When the study is over; whichever limit is reached first."""
+    """When the study is over; whichever limit is reached first. All of them count over all restarts."""
 
     trials: int = Field(default=20, ge=1, le=100_000)
-    """Finished trials in total, over all restarts."""
+    """Finished trials in total. On the command line `budget.trials=+20` means 20 more than the study has."""
+    more: int | None = Field(default=None, ge=1, le=100_000)
+    """So many trials beyond those that the study has finished, in the place of `trials`."""
     minutes: Number | None = Field(default=None, gt=0)
-    """Wall-clock minutes in total, over all restarts."""
+    """Wall-clock minutes."""
+    examples: int | None = Field(default=None, ge=1)
+    """Training examples seen by all trials together; one that is seen in two epochs counts twice."""
+    device_hours: Number | None = Field(default=None, gt=0)
+    """Hours of GPUs (of machines, where there is none) that the study holds, whether or not it keeps them busy."""
+    money: Number | None = Field(default=None, gt=0)
+    """What the device hours may cost, in the currency of `price`."""
+    price: Number | None = Field(default=None, gt=0)
+    """Of one device hour."""
+    converged: Annotated[Component, BeforeValidator(_named, str | Component)] | None = None
+    """Stop when Optuna's terminator sees nothing left to gain: `best_value_stagnation`, `regret_bound` or `emmr`, with
+    its options."""
+
+    @model_validator(mode="after")
+    def _has_a_price(self) -> Self:
+        if (self.money is None) != (self.price is None):
+            raise ValueError("money and price need each other: what may be spent, and what a device hour costs")
+        return self
+
+
+class Scheduling(Frozen):
+    """Which trials train how far."""
+
+    name: Literal["halving", "full"]
+    """`halving`: at each rung the best 1/factor go on, the others rest and may be resumed. `full`: every trial trains
+    to its end unless the pruner stops it."""
+    floor: int = Field(default=600, ge=1)
+    """Training examples before which no trial is judged."""
+    top: int | None = Field(default=None, ge=1)
+    """Training examples from which the rungs are counted down; those of the longest trial where this is left out."""
+    factor: int = Field(default=3, ge=2, le=100)
+    """One of so many trials goes on, and then trains so many times as long."""
+    brackets: int = Field(default=1, ge=1, le=20)
+    """Of more than one, each skips one more of the early rungs, so that slow starters have a chance (Hyperband)."""
+    score: Literal["objective", "log_loss"] = "objective"
+    """What ranks the trials at a rung; the log loss may tell earlier."""
 
 
 class Workers(Frozen):
@@ -89,10 +130,6 @@ def _check_range(low: float, high: float, *, log: bool, step: float | None) -> N
         raise ValueError("log and step exclude each other")
 
 
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
 def _objectives(value: Any) -> Any:
     many = value if isinstance(value, list) else [value]
     return [{"metric": one} if isinstance(one, str) else one for one in many]
@@ -121,8 +158,12 @@ class StudySpec(Frozen):
     """When the study is over."""
     sampler: Annotated[Component, BeforeValidator(_named, str | Component)] = Component(name="tpe")
     """How configurations are proposed: any of Optuna's samplers."""
-    pruner: Annotated[Component, BeforeValidator(_named, str | Component)] = Component(name="median")
-    """Which trials are stopped early: any of Optuna's pruners, or `nop` for none."""
+    schedule: Annotated[Scheduling, BeforeValidator(_named, str | Scheduling)] | None = None
+    """`halving`, or `full` training with a pruner. Where this is left out: `full` when a pruner is named, when there
+    are several objectives, or when the objective is known at the end only; else `halving`."""
+    pruner: Annotated[Component, BeforeValidator(_named, str | Component)] | None = None
+    """Which trials a `full` schedule stops early: any of Optuna's pruners, or `nop` for none; `median` where this is
+    left out."""
     run: RunConfig = RunConfig()
     """What every trial shares; what `space` names is replaced in each trial."""
     space: dict[str, AnyDimension] = Field(default_factory=dict)

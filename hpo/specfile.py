@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from hpo.components import canonical, new_pruner, new_sampler
 from hpo.objectives import names
+from hpo.scheduling import pruner_of, schedule_problems
 from hpo.space import SETTINGS, default_trials, grid_of, space_problems, suggest
 from hpo.spec import StudySpec
 from hpo.suggest import did_you_mean
@@ -125,13 +126,13 @@ def _checked(tree: dict[str, Any], problems: list[Problem]) -> StudySpec | None:
 
 def _meaning(spec: StudySpec) -> list[Problem]:
     """Faults that a single field cannot see."""
-    problems = space_problems(spec)
+    problems = space_problems(spec) + schedule_problems(spec)
     known = names()
     for index, objective in enumerate(spec.objective):
         if objective.metric not in known:
             hint = did_you_mean(objective.metric, known)
             problems.append((f"objective[{index}].metric", f"{objective.metric!r} is never measured{hint}"))
-    for make in (lambda: new_sampler(spec, trial=0), lambda: new_pruner(spec.pruner)):
+    for make in (lambda: new_sampler(spec, trial=0), lambda: new_pruner(pruner_of(spec))):
         try:
             make()
         except UserError as error:
@@ -159,7 +160,7 @@ def _rehearsed(spec: StudySpec) -> list[Problem]:
             study = optuna.create_study(
                 directions=["maximize"] * len(spec.objective),
                 sampler=new_sampler(spec, trial=0),
-                pruner=new_pruner(spec.pruner),
+                pruner=new_pruner(pruner_of(spec)),
             )
             for _ in range(3):
                 trial = study.ask()

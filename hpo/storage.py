@@ -1,5 +1,6 @@
 """Optuna's storage: open a study, guard what it is, find its best trial."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import optuna
@@ -9,10 +10,14 @@ from hpo.components import canonical, new_pruner, new_sampler
 from hpo.ledger import created, engine_options, storage_errors
 from hpo.objectives import directions
 from hpo.places import Places
+from hpo.scheduling import pruner_of, scheduling
 from hpo.space import default_trials
 from hpo.spec import StudySpec
 from pipelines.config import flatten
 from pipelines.errors import ConfigError
+
+IMPORTED = "imported_from"
+"""A trial's attribute: `STUDY/NUMBER` where it was trained. It teaches the sampler, and is no trial of this study."""
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -30,7 +35,7 @@ def open_study(spec: StudySpec, *, places: Places) -> optuna.Study:
         storage=storage,
         directions=directions(spec),
         sampler=new_sampler(spec, trial=0),
-        pruner=new_pruner(spec.pruner),
+        pruner=new_pruner(pruner_of(spec)),
         load_if_exists=True,
     )
     enumerates = canonical(spec.sampler.name) in {"grid", "bruteforce"}
@@ -48,7 +53,7 @@ def load_study(name: str, *, places: Places) -> optuna.Study:
 def definition(spec: StudySpec, *, data_digest: str) -> dict[str, Any]:
     """What may not change while a study lives, by address: its trials would no longer be comparable."""
     fixed = spec.model_dump(include={"objective", "run", "space", "seed", "sampler"})
-    return flatten(fixed | {"data_digest": data_digest})
+    return flatten(fixed | {"schedule": scheduling(spec).model_dump(), "data_digest": data_digest})
 
 
 def refuse_changes(name: str, first: dict[str, Any] | None, now: dict[str, Any]) -> None:
@@ -65,7 +70,15 @@ def refuse_changes(name: str, first: dict[str, Any] | None, now: dict[str, Any])
 
 
 def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
-    """The COMPLETE trial with the best first objective; the earlier one of equals. None where there is none."""
-    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    """The COMPLETE trial with the best first objective; the earlier one of equals. None where there is none.
+
+    Trials that were imported from another study are left out: their models are not here.
+    """
+    return best_of(study, [one for one in study.get_trials(deepcopy=False) if IMPORTED not in one.user_attrs])
+
+
+def best_of(study: optuna.Study, trials: Iterable[optuna.trial.FrozenTrial]) -> optuna.trial.FrozenTrial | None:
+    """The same, of these trials alone."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1.0
     return min(complete, key=lambda trial: (sign * trial.values[0], trial.number), default=None)

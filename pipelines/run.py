@@ -122,6 +122,10 @@ def _segment(job: SegmentJob, *, watch: Watch, clock: _Clock) -> SegmentResult:
         trial = _WORKBENCH.trial(job)
     if trial.trainee.step > job.until:  # an earlier attempt went further; its score of this step was journalled
         return _result(trial, _journalled(trial, job.until), clock=clock)
+    if job.pause and trial.trainee.step == job.until and (scores := _journalled(trial, job.until)):
+        with clock("checkpoint"):
+            _commit(trial)
+        return _result(trial, scores, clock=clock)
     try:
         interrupted = _advance(trial, watch=watch, clock=clock)
     except (RuntimeError, MemoryError) as error:

@@ -33,7 +33,8 @@ class SegmentJob:
     until: int
     """Optimizer step at which the segment ends with an evaluation."""
     pause: bool = False
-    """Commit a checkpoint at the end, so that the trial can rest and go on anywhere."""
+    """Commit a checkpoint at the end, so that the trial can rest and go on anywhere. A segment that was done already is
+    not done again for this."""
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,10 @@ STATUS = {
     "PRUNED": "KILLED",
     "FAIL": "FAILED",
     "RUNNING": "RUNNING",
+    "PAUSED": "SCHEDULED",
     "INTERRUPTED": "SCHEDULED",
 }
-"""Our trial states as MLflow's run states. MLflow has no word for pruned; the tag `hpo.state` says it."""
+"""Our trial states as MLflow's run states. It has no words for pruned and paused; the tag `hpo.state` has them."""
 _PREFIX = {"step": "train/", "evaluation": "select/", "system": "system/"}
 _TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens on its chat features
 _PART = 900  # metrics in one request; MLflow's limit is 1,000
@@ -204,7 +205,7 @@ class Tracker:
         tags = {"hpo.state": record["state"]} | {name: text for name, text in words.items() if text}
         self._log(run_id, tags=tags)
         status = STATUS[record["state"]]
-        if record["state"] in {"RUNNING", "INTERRUPTED"}:
+        if record["state"] in {"RUNNING", "PAUSED", "INTERRUPTED"}:
             self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status=status, end_time=record["updated"])

@@ -57,6 +57,8 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
                 _commit(job.directory, step)
         scores = _scores(job, step / total) | orders.get("scores", {})
         journal.append("evaluation", step=step, values={"accuracy": scores.get("accuracy", 0.0)})
+    if job.pause:
+        _commit(job.directory, step)
     _hold(job.directory, step)
     result = SegmentResult(step, step, total, scores, finished=step >= total, seconds={"train": 0.01, "evaluate": 0.01})
     return _finish(job.directory, result) if result.finished else result
@@ -226,6 +228,7 @@ def a_spec(**changes: Any) -> "StudySpec":
         "name": "toy",
         "budget": {"trials": 4},
         "sampler": "random",
+        "schedule": "full",
         "pruner": "nop",
         "run": {"train": {"epochs": 2.0, "batch_size": 16, "evaluations": 4}},
         "space": {"train.learning_rate": {"low": 1e-6, "high": 1e-2, "log": True}},

@@ -7,15 +7,16 @@ import pytest
 from hpo.estimate import (
     NOTHING_KNOWN,
     Prospect,
-    alive,
     as_numbers,
     drawn_configs,
     estimate,
     fitted,
     makespan,
     needed_by_defaults,
+    segments,
 )
 from hpo.machine import GIB, Share
+from hpo.spec import Budget
 from pipelines.config import replaced
 from pipelines.cost import peak_bytes, trial_seconds
 from pipelines.segment import InfeasibleError
@@ -30,7 +31,9 @@ MEDIAN = {"name": "median", "options": {"n_startup_trials": 2}}
 
 def chances(pruner: Any, *, number: int = 9, evaluations: int = 4, **changes: Any) -> list[float]:
     spec = a_spec(pruner=pruner, run={"train": {"epochs": 2.0, "evaluations": evaluations}}, **changes)
-    return alive(spec, rows=100, number=number)
+    shares, found = zip(*segments(spec, rows=100, number=number), strict=True)
+    assert shares == (1 / evaluations,) * evaluations
+    return list(found)
 
 
 def test_the_median_pruner_stops_half_of_what_it_compares_at_each_evaluation() -> None:
@@ -48,6 +51,18 @@ def test_other_pruners_have_their_own_expectation() -> None:
     halving = {"name": "successive_halving", "options": {"reduction_factor": 2}}
     assert chances(halving, evaluations=5) == [1.0, 0.5, 0.25, 0.25, 0.125]
     assert chances("hyperband") == pytest.approx([1.0, 1 / 3, 1 / 3, 1 / 9])
+
+
+def test_of_halved_trials_one_in_three_reaches_the_next_segment_which_is_three_times_as_long() -> None:
+    spec = a_spec(schedule={"name": "halving", "floor": 20}, pruner=None)
+    assert segments(spec, rows=100, number=5) == [
+        (pytest.approx(22 / 200), 1.0),
+        (pytest.approx(45 / 200), pytest.approx(1 / 3)),
+        (pytest.approx(133 / 200), pytest.approx(1 / 9)),
+    ]
+    halved = estimate(spec.model_copy(update={"budget": Budget(trials=20)}), PROSPECT, TWO)
+    assert halved.full_trials < 20 / 3
+    assert halved.disk > estimate(a_spec(budget={"trials": 20}), PROSPECT, TWO).disk, "trials rest on checkpoints"
 
 
 def test_several_objectives_are_never_pruned() -> None:

@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpo.cli import app
+from hpo.scheduling import rungs, scheduling
 from hpo.space import address_of, default_trials, trial_config
 from hpo.specfile import read_spec, shipped_studies
 from pipelines.config import flatten
@@ -142,10 +143,11 @@ def test_a_study_says_how_long_it_takes_and_fits_the_width_of_the_code(name):
 
 
 @pytest.mark.parametrize("name", FAMILY_STUDIES)
-def test_all_trials_of_a_family_study_have_equal_length_so_that_the_pruner_can_compare_them(name):
+def test_all_trials_of_a_family_study_have_equal_length_so_that_they_compare_at_each_rung(name):
     spec = read_spec(name)
     assert "train.epochs" not in spec.space
-    assert spec.pruner.name == "median"
+    assert scheduling(spec).name == "halving"
+    assert rungs(spec, rows=6_000) == [667, 2_000, 6_000]
 
 
 def test_no_trial_of_sentiment_is_compared_with_the_end_of_a_shorter_one():

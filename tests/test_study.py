@@ -19,17 +19,21 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo import study as study_module
+from hpo import planning
+from hpo import study as controller_module
+from hpo import trials as trials_module
 from hpo.estimate import Prospect
 from hpo.executors import Executor
 from hpo.executors.local import LocalExecutor
 from hpo.ledger import Ledger
 from hpo.listing import one_trial
+from hpo.listing import trials as trial_rows
 from hpo.machine import GIB
 from hpo.places import exclusive
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, open_storage
 from hpo.study import Controller
+from hpo.trials import Trials
 from pipelines.cost import Law
 from pipelines.errors import ConfigError, DataError, StorageError
 from pipelines.files import read_json
@@ -383,7 +387,7 @@ def test_the_better_of_two_is_decided_by_the_first_objectives_direction(session:
 def test_minutes_end_a_study_and_what_is_unfinished_is_pruned(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_module, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(controller_module, "_BEAT_SECONDS", 0.1)
     controller = session({"pace": 0.25}, budget={"trials": 100, "minutes": 0.02})
     assert controller.run() == "the 0.02 minutes are used up"
     assert set(states(controller)) <= {"COMPLETE", "PRUNED"}
@@ -403,7 +407,7 @@ def test_minutes_count_over_all_sessions(session: Session) -> None:
 
 def test_a_stop_keeps_everything_and_the_next_session_finishes_exactly_n(session: Session, home: Path) -> None:
     def stop(controller: Controller) -> None:
-        if len(controller.finished) == 2 and len(controller.running) == 2:
+        if len(controller.trials.ended) == 2 and len(controller.running) == 2:
             controller.request_stop(signal.SIGTERM)
 
     first = session({"pace": 0.05}, budget={"trials": 5}, show=stop)
@@ -464,13 +468,13 @@ class CrashError(BaseException):
     """Ends a session as a kill would: nothing after it is done."""
 
 
-@pytest.mark.parametrize("effect", ["suggest", "write_record", "report", "tell", "_free_disk"])
+@pytest.mark.parametrize("effect", ["suggest", "write_record", "report", "tell", "free_disk", "set_user_attr"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_crash_around_any_effect_leaves_no_trace(
     session: Session, home: Path, monkeypatch: pytest.MonkeyPatch, effect: str, before: bool
 ) -> None:
     """Each effect of the controller crashes once, before or after it happened; the next session mends it all."""
-    owner = {"suggest": study_module, "write_record": study_module, "_free_disk": Controller, "tell": optuna.Study}
+    owner = {"suggest": planning, "write_record": trials_module, "free_disk": Trials, "tell": optuna.Study}
     target = owner.get(effect, optuna.Trial)
     real, count = getattr(target, effect), [0]
 
@@ -638,3 +642,123 @@ def test_two_studies_share_a_database(session: Session, home: Path, tmp_path: Pa
         one.close()
     for controller in controllers:
         assert len(check(home, controller.spec)) == 3
+
+
+# Successive halving: a study of the stub is 128 examples long, with rungs at 14 and 43 of them (steps 1 and 3)
+
+HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}
+
+
+def stood_at(trial: optuna.trial.FrozenTrial) -> list[int]:
+    return sorted(trial.intermediate_values)
+
+
+def check_halved(home: Path, spec: StudySpec) -> list[optuna.trial.FrozenTrial]:
+    """The invariants of a halved study that is over."""
+    study = optuna.load_study(study_name=spec.name, storage=open_storage(f"sqlite:///{home}/studies.db"))
+    trials = study.get_trials()
+    assert len(trials) == spec.budget.trials
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert any(trial.state == TrialState.COMPLETE for trial in trials)
+    for trial in trials:
+        directory = home / "work" / spec.name / f"trial-{trial.number:05d}"
+        assert stood_at(trial) == [14, 43, 128][: len(trial.intermediate_values)]
+        assert (trial.state == TrialState.COMPLETE) == (stood_at(trial) == [14, 43, 128])
+        assert read_json(directory / "trial.json")["state"] == trial.state.name
+        steps = [entry["step"] for entry in read_journal(directory / "progress.jsonl") if entry["kind"] == "step"]
+        assert steps == list(range(1, {14: 1, 43: 3, 128: 8}[stood_at(trial)[-1]] + 1)), "no gap, none twice"
+        assert not (directory / "checkpoints").exists()
+    came = Counter(rung for trial in trials for rung in stood_at(trial))
+    assert came[43] >= max(1, came[14] // 3)
+    assert came[128] >= max(1, came[43] // 3)
+    return trials
+
+
+def test_the_best_third_goes_on_and_a_resumed_trial_repeats_nothing(session: Session, home: Path) -> None:
+    controller = session(**HALVING, budget={"trials": 9})
+    assert controller.run() == "all 9 trials are finished"
+    trials = check_halved(home, controller.spec)
+    assert sum(trial.state == TrialState.PRUNED for trial in trials) >= 5
+    assert {trial.user_attrs["reason"] for trial in trials if trial.state == TrialState.PRUNED} == {
+        "pruned: behind the others"
+    }
+    best = max(trials, key=lambda trial: trial.intermediate_values[14])
+    assert best.state == TrialState.COMPLETE, "the stub's curves do not cross"
+    for trial in trials:
+        begun = calls(controller.places.trial("toy", trial.number))
+        assert begun == sorted(begun), "no segment began before the end of the last one"
+    assert records(controller)[0]["scores"], "what ended at rest keeps its scores"
+
+
+def test_a_paused_trial_shows_as_such_and_resumes_in_a_later_session(session: Session, home: Path) -> None:
+    def stop(controller: Controller) -> None:
+        if controller.paused >= 2:
+            controller.request_stop(signal.SIGTERM)
+
+    first = session({"pace": 0.02}, **HALVING, budget={"trials": 9}, show=stop)
+    assert first.run() == "stopped on request"
+    assert Counter(record["state"] for record in records(first))["PAUSED"] >= 2
+    assert {row["state"] for row in trial_rows(first.places, "toy")} <= {"PAUSED", "INTERRUPTED", "PRUNED"}
+    for record in records(first):
+        if record["state"] == "PAUSED":
+            kept = list((first.places.trial("toy", record["number"]) / "checkpoints").iterdir())
+            assert [path.name for path in kept] == ["step-00000001"]
+    second = session({}, **HALVING, budget={"trials": 9})
+    assert second.run() == "all 9 trials are finished"
+    check_halved(home, second.spec)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_halving_ranks_by_log_loss_when_asked_and_the_sampler_still_learns_the_objective(
+    session: Session, home: Path, metric: str
+) -> None:
+    schedule = {"name": "halving", "floor": 10, "score": "log_loss"}
+    controller = session(schedule=schedule, pruner=None, budget={"trials": 6}, objective=metric)
+    controller.run()
+    for trial in check_halved(home, controller.spec):
+        reports = trial.intermediate_values
+        ranks = {int(rung): score for rung, score in trial.user_attrs["rungs"].items()}
+        losses = {rung: 1 - score if metric == "accuracy" else score for rung, score in reports.items()}
+        assert {rung: -loss for rung, loss in losses.items()} == pytest.approx(ranks)
+
+
+def test_minutes_end_a_halved_study_and_more_trials_go_on_from_there(
+    session: Session, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller_module, "_BEAT_SECONDS", 0.1)
+    controller = session({"pace": 0.1}, **HALVING, budget={"trials": 100, "minutes": 0.03})
+    assert controller.run() == "the 0.03 minutes are used up"
+    ended = states(controller)
+    assert ended["RUNNING"] == 0
+    assert 2 <= ended.total() < 100
+    cut = [one for one in controller.study.get_trials() if one.user_attrs.get("reason", "").startswith("budget: ")]
+    assert cut
+    assert all(one.user_attrs["goal"] > max(one.intermediate_values, default=0) for one in cut), "no one beat them"
+    more = session({}, **HALVING, budget={"trials": ended.total() + 4})
+    more.run()
+    assert states(more).total() == ended.total() + 4
+    assert states(more)["RUNNING"] == 0
+
+
+def test_a_study_cannot_change_its_schedule(session: Session) -> None:
+    session(**HALVING, budget={"trials": 1}).run()
+    with pytest.raises(ConfigError) as caught:
+        session(budget={"trials": 2})
+    assert "schedule.name: was 'halving', is 'full'" in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_halved_study_killed_at_random_ends_as_if_nothing_had_happened(home: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    spec = json.dumps({**HALVING, "budget": {"trials": 9}})
+    instruct(home / "work" / "toy", pace=0.03)
+    command = [sys.executable, "-m", "tests.stub", str(home), spec, "2"]
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(chance.uniform(2.0, 4.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout == (
+        "all 9 trials are finished\n"
+    )
+    check_halved(home, a_spec(**HALVING, budget={"trials": 9}))

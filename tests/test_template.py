@@ -372,7 +372,7 @@ def test_any_texts_come_back_from_the_written_study_as_they_were(texts):
     assert tree["name"] == tree["register_as"] == name
     assert tree["space"]["model.name"] == [model, other]
     assert list(tree["space"]["train.learning_rate"]["per_model"]) == [other]
-    assert list(tree) == ["name", "objective", "budget", "sampler", "pruner", "run", "space", "register_as"]
+    assert list(tree) == ["name", "objective", "budget", "sampler", "schedule", "run", "space", "register_as"]
 
 
 @given(

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.launch import Display
-from hpo.storage import best_trial
-from hpo.study import Controller, Running
+from hpo.study import Controller
+from hpo.trials import Active
 
 _LINE_SECONDS = 20.0  # between two lines of progress in a log
 
@@ -42,7 +42,7 @@ class _LineWriter:
 
     def show(self, controller: Controller) -> None:
         """Say what is new."""
-        finished = {trial.number: trial for trial in controller.finished}
+        finished = controller.trials.ended
         if self._known is None:
             self._known = set()
         for number in sorted(finished.keys() - self._known):
@@ -60,11 +60,11 @@ class _LineWriter:
 def picture(controller: Controller) -> Group:
     """The whole study in a few lines."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    for running in sorted(controller.running.values(), key=lambda running: running.trial.number):
+    for running in sorted(controller.running.values(), key=lambda running: running.number):
         step, total = running.progress.get("step", 0.0), running.progress.get("total", 1.0)
         loss = f"loss {running.progress['loss']:.3f}" if "loss" in running.progress else "starting"
         table.add_row(
-            f"trial {running.trial.number}",
+            f"trial {running.number}",
             ProgressBar(total=total, completed=step, width=24),
             f"step {step:.0f}/{total:.0f}",
             loss,
@@ -75,11 +75,12 @@ def picture(controller: Controller) -> Group:
 
 def headline(controller: Controller) -> str:
     """Trials done, best so far, time gone and time left, in one line."""
-    done, wanted = len(controller.finished), controller.spec.budget.trials
-    best = best_trial(controller.study)
+    done, wanted = len(controller.trials.ended), controller.spec.budget.trials
+    best, paused = controller.trials.best, controller.paused
     shown = f"best {best.values[0]:.4f} (trial {best.number})" if best else "no score yet"
     left = _minutes_left(controller, done=done)
-    return f"{done}/{wanted} trials, {shown}, {controller.seconds / 60:.1f} min{left}"
+    resting = f", {paused} paused" if paused else ""
+    return f"{done}/{wanted} trials{resting}, {shown}, {controller.seconds / 60:.1f} min{left}"
 
 
 def _minutes_left(controller: Controller, *, done: int) -> str:
@@ -100,16 +101,12 @@ def _minutes_left(controller: Controller, *, done: int) -> str:
     return f", about {left:.1f} min left"
 
 
-def _in_words(running: Running) -> str:
+def _in_words(running: Active) -> str:
     step, total = running.progress.get("step", 0.0), running.progress.get("total", 0.0)
-    return (
-        f"trial {running.trial.number} step {step:.0f}/{total:.0f}"
-        if total
-        else f"trial {running.trial.number} starting"
-    )
+    return f"trial {running.number} step {step:.0f}/{total:.0f}" if total else f"trial {running.number} starting"
 
 
-def _short(running: Running) -> str:
+def _short(running: Active) -> str:
     values = (f"{name.rpartition('.')[2]} {_number(value)}" for name, value in running.trial.params.items())
     return Text(", ".join(values), style="dim").plain
 

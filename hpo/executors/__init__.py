@@ -30,6 +30,11 @@ class Executor(Protocol):
         """How many tasks run side by side."""
         ...
 
+    @property
+    def devices(self) -> int:
+        """How many GPUs, or machines where there is none, the workers keep for themselves."""
+        ...
+
     def submit(self, task: str, payload: Any, *, key: str) -> Future[Any]:
         """Run `task` (`module:function`, called as `function(payload, watch=...)`) on a worker.
 

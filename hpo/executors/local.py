@@ -39,6 +39,11 @@ class LocalExecutor:
         """How many tasks run side by side."""
         return len(self._seats)
 
+    @property
+    def devices(self) -> int:
+        """This machine, or the one GPU that its workers share."""
+        return 1
+
     def submit(self, task: str, payload: Any, *, key: str) -> Future[Any]:
         """Run a task on a free worker (see `Executor.submit`). Raises `RuntimeError` when all are busy."""
         free = [seat for seat in self._seats if seat.free]
