@@ -16,16 +16,17 @@ from mlflow import MlflowClient
 from hpo.budget import Progress, spent
 from hpo.estimate import estimate
 from hpo.executors import Executor
+from hpo.lease import Lease, leased
 from hpo.ledger import Ledger, printable
 from hpo.listing import spec_of
 from hpo.measure import Site, Staff, staffed
-from hpo.places import Places, exclusive, make_home
+from hpo.places import Places, make_home
 from hpo.promotion import Decision, promote
 from hpo.report import draw_study, summary
 from hpo.scheduling import schedule_in_words
 from hpo.space import most_demanding
 from hpo.spec import StudySpec
-from hpo.storage import best_trial, definition, load_study, open_study, refuse_changes
+from hpo.storage import best_trial, definition, engine_of, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from pipelines.config import flatten
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
@@ -70,15 +71,15 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
     for note in dataset.notes:
         display.say(f"data: {note}")
     make_home(places)
-    with exclusive(places.study(spec.name)):
-        ledger = Ledger(places.storage)
+    ledger = Ledger(places.storage)
+    with leased(ledger, spec.name) as lease:
         refuse_changes(spec.name, ledger.definition(spec.name), definition(spec, data_digest=dataset.digest))
         save_dataset(dataset, places.study(spec.name) / "data")
         over = _is_over(spec, ledger, places=places)
         with staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff:
             share = staff.share
             display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
-            return _session(spec, dataset, places=places, ledger=ledger, staff=staff, over=over, display=display)
+            return _session(spec, dataset, places=places, lease=lease, staff=staff, over=over, display=display)
 
 
 def _site(spec: StudySpec, dataset: Dataset, places: Places) -> Site:
@@ -97,24 +98,24 @@ def promote_study(name: str, *, places: Places) -> Decision:
     from pipelines.locked import score_on_test
     from pipelines.segment import Unwatched
 
-    spec = spec_of(places, name)
-    with exclusive(places.study(name)):
+    spec, ledger = spec_of(places, name), Ledger(places.storage)
+    with leased(ledger, name):
         return promote(
             spec,
             open_study(spec, places=places),
             dataset=open_dataset(places.study(name) / "data"),
             places=places,
-            ledger=Ledger(places.storage),
+            ledger=ledger,
             client=connect(places.tracking),
             score_on_test=lambda job: score_on_test(job, watch=Unwatched()),
         )
 
 
 def _session(
-    spec: StudySpec, dataset: Dataset, *, places: Places, ledger: Ledger, staff: Staff, over: bool, display: Display
+    spec: StudySpec, dataset: Dataset, *, places: Places, lease: Lease, staff: Staff, over: bool, display: Display
 ) -> Outcome:
     """One session with this process as the study's only controller."""
-    began, executor = time.monotonic(), staff.executor
+    began, executor, ledger = time.monotonic(), staff.executor, lease.ledger
     warm = None if over else _begin_warm_up(spec, places=places, executor=executor)
     if warm:
         display.say("the workers load models and data")
@@ -124,7 +125,7 @@ def _session(
     study = open_study(spec, places=places)
     ledger.open_study(spec.name, definition(spec, data_digest=dataset.digest), spec=spec.model_dump_json())
     tracker = _open_tracker(client, spec, dataset, places=places)
-    mirror = MirrorThread(tracker.sync_trial)
+    mirror = MirrorThread(_while_leased(lease, tracker.sync_trial))
     controller = Controller(
         spec=spec,
         study=study,
@@ -135,12 +136,14 @@ def _session(
         rows=len(dataset.splits["train"]),
         precision=_fixed_precision(study, choice, display=display),
         compiled=_fixed_compile(study, staff),
+        say=display.say,
         show=display.show,
         prospect=staff.prospect,
         predicted=_predicted(spec, study, staff, test_rows=len(dataset.splits["test"])),
     )
-    with _stopping_on_signals(controller):
+    with _stopping_on_signals(controller), lease.guard(engine_of(study)):
         reason = controller.run()
+    lease.check()
     display.say(f"study {spec.name}: {reason}")
     _drain(mirror, places=places)
     scorer = _WorkerScorer(executor)
@@ -161,6 +164,16 @@ def _session(
         signal=controller.signal,
         overhead=overhead,
     )
+
+
+def _while_leased(lease: Lease, sync: Callable[[Path], object]) -> Callable[[Path], None]:
+    """`sync`, as long as this process may write."""
+
+    def checked(directory: Path) -> None:
+        lease.check()
+        sync(directory)
+
+    return checked
 
 
 def _predicted(spec: StudySpec, study: optuna.Study, staff: Staff, *, test_rows: int) -> float | None:

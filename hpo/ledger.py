@@ -16,11 +16,11 @@ from pipelines.errors import StorageError
 Made = TypeVar("Made")
 
 
-class _Table(DeclarativeBase):
+class Table(DeclarativeBase):
     """Base of the ledger's tables."""
 
 
-class StudyRow(_Table):
+class StudyRow(Table):
     """One study: its frozen definition and the time it has used."""
 
     __tablename__ = "hpo_studies"
@@ -34,7 +34,7 @@ class StudyRow(_Table):
     """Wall-clock seconds over all sessions."""
 
 
-class SegmentRow(_Table):
+class SegmentRow(Table):
     """One segment that a worker ran, lost or finished: the spend of a trial."""
 
     __tablename__ = "hpo_segments"
@@ -54,7 +54,7 @@ class SegmentRow(_Table):
     __table_args__ = (sa.Index("hpo_segments_by_trial", "study", "trial"),)
 
 
-class DecisionRow(_Table):
+class DecisionRow(Table):
     """One decision about a registered model's alias."""
 
     __tablename__ = "hpo_decisions"
@@ -72,9 +72,10 @@ class Ledger:
     """Reads and writes the tables; every method is one transaction."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         with storage_errors(url):
-            self._engine = sa.create_engine(url, **engine_options(url))
-            created(lambda: _Table.metadata.create_all(self._engine))
+            self.engine = sa.create_engine(url, **engine_options(url))
+            created(lambda: Table.metadata.create_all(self.engine))
 
     def definition(self, name: str) -> dict[str, Any] | None:
         """What may not change in a study; None where there is no such study yet."""
@@ -83,7 +84,7 @@ class Ledger:
 
     def open_study(self, name: str, definition: dict[str, Any], *, spec: str) -> None:
         """Register a study, or its new launch."""
-        with Session(self._engine) as session, session.begin():
+        with Session(self.engine) as session, session.begin():
             row = session.get(StudyRow, name)
             if row is None:
                 now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -93,41 +94,46 @@ class Ledger:
 
     def study(self, name: str) -> StudyRow | None:
         """A study's row, or None."""
-        with Session(self._engine, expire_on_commit=False) as session:
+        with Session(self.engine, expire_on_commit=False) as session:
             return session.get(StudyRow, name)
 
     def studies(self) -> list[StudyRow]:
         """All studies, oldest first."""
-        with Session(self._engine, expire_on_commit=False) as session:
+        with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(sa.select(StudyRow).order_by(StudyRow.created)))
 
     def add_seconds(self, name: str, seconds: float) -> float:
         """Count wall time; returns the study's new total in seconds."""
-        with Session(self._engine) as session, session.begin():
+        with Session(self.engine) as session, session.begin():
             mine = StudyRow.name == name
             session.execute(sa.update(StudyRow).where(mine).values(seconds=StudyRow.seconds + seconds))
             return session.scalars(sa.select(StudyRow.seconds).where(mine)).one()
 
     def add_segment(self, **values: Any) -> None:
-        """Record one segment; keys are the columns of `SegmentRow`, `seconds` as a dictionary."""
-        with Session(self._engine) as session, session.begin():
-            session.add(SegmentRow(**{**values, "seconds": json.dumps(values["seconds"])}))
+        """Record one segment; keys are the columns of `SegmentRow`, `seconds` as a dictionary.
+
+        A row that stands there already is the same call, whose answer was lost.
+        """
+        row = {**values, "seconds": json.dumps(values["seconds"])}
+        with Session(self.engine) as session, session.begin():
+            if session.scalar(sa.select(SegmentRow.id).filter_by(**row)) is None:
+                session.add(SegmentRow(**row))
 
     def decision(self, model: str, key: str) -> dict[str, Any] | None:
         """The decision about this trained model, or None."""
-        with Session(self._engine) as session:
+        with Session(self.engine) as session:
             row = session.scalar(sa.select(DecisionRow).where(DecisionRow.model == model, DecisionRow.key == key))
             return json.loads(row.decision) if row else None
 
     def add_decision(self, *, model: str, key: str, at: str, decision: dict[str, Any]) -> None:
         """Record a decision about an alias."""
-        with Session(self._engine) as session, session.begin():
+        with Session(self.engine) as session, session.begin():
             session.add(DecisionRow(model=model, key=key, at=at, decision=json.dumps(decision)))
 
     def trial_seconds(self, study: str, trial: int) -> dict[str, float]:
         """What a trial has cost: `wall` and seconds by kind of work, lost and repeated segments included."""
         total: dict[str, float] = {}
-        with Session(self._engine) as session:
+        with Session(self.engine) as session:
             of_trial = sa.select(SegmentRow).where(SegmentRow.study == study, SegmentRow.trial == trial)
             for row in session.scalars(of_trial):
                 for kind, seconds in (json.loads(row.seconds) | {"wall": row.wall}).items():

@@ -1,9 +1,6 @@
 """Where everything that a study leaves behind is kept."""
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,25 +62,3 @@ def make_home(places: Places) -> None:
         (places.home / "work").mkdir(exist_ok=True)
     except OSError as error:
         raise StorageError(f"{places.home}: {error.strerror}; set HPO_HOME to a writable directory") from error
-
-
-@contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Hold a study for this process. The kernel frees it however the process ends.
-
-    Raises `StorageError` naming the holder when another process has it.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "controller.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise StorageError(
-                f"study {directory.name!r} is being run by process {holder}; wait for it, or stop it with Ctrl-C"
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
-        yield

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import optuna
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo.components import canonical, new_pruner, new_sampler
@@ -43,6 +44,12 @@ def open_study(spec: StudySpec, *, places: Places) -> optuna.Study:
         for parameters in default_trials(spec)[: spec.budget.trials]:
             study.enqueue_trial(parameters, skip_if_exists=True)
     return study
+
+
+def engine_of(study: optuna.Study) -> sa.Engine:
+    """The connections that this study's storage writes through."""
+    engine: sa.Engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    return engine
 
 
 def load_study(name: str, *, places: Places) -> optuna.Study:

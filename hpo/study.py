@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -19,6 +19,7 @@ from hpo.executors import Executor, TaskFailedError, WorkerLostError
 from hpo.informed import Informed
 from hpo.ledger import Ledger
 from hpo.objectives import missing_objectives, values_of
+from hpo.patience import patiently
 from hpo.places import Places
 from hpo.planning import Planner, foretold
 from hpo.schedule import Decision
@@ -32,6 +33,8 @@ _ATTEMPTS = 3  # tries of one segment before its trial is FAILED
 _FAILURES = 5  # failed trials in a row before the study gives up: the fault is not in the configurations
 _BEAT_SECONDS = 5.0  # between two entries of wall time in the ledger
 _BEHIND = "pruned: behind the others"
+
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -50,6 +53,8 @@ class Controller:
     compiled: dict[str, str] = field(default_factory=dict)
     """`on` or `off` by model name: whether it is compiled."""
     task: str = "pipelines.run:train_segment"
+    say: Callable[[str], None] = lambda _: None
+    """Called with a line for the log."""
     show: Callable[["Controller"], None] = lambda _: None
     """Called several times a second to draw the state."""
     prospect: Prospect = NOTHING_KNOWN
@@ -93,13 +98,13 @@ class Controller:
         """Work until the budget is spent or a stop is requested; returns the reason."""
         self.trials.catch_up()
         while True:
-            self._count_time()
+            self._patiently(self._count_time)
             reason = "stopped on request" if self.stopped_on_request else spent(self.spec.budget, self.progress)
             if reason:
                 return self._wind_down(reason)
             self._fill()
             self._wait()
-            self._settle()
+            self._patiently(self._settle)
 
     def request_stop(self, number: int) -> None:
         """Let every running trial stop at its next step boundary and keep a checkpoint; called by signal handlers."""
@@ -128,7 +133,7 @@ class Controller:
 
     def _fill(self) -> None:
         """Give every free worker something to do."""
-        while len(self.running) < self.executor.slots and self._begin_one():
+        while len(self.running) < self.executor.slots and self._patiently(self._begin_one):
             pass
 
     def _begin_one(self) -> bool:
@@ -215,7 +220,7 @@ class Controller:
         done, _ = wait(self.running, timeout=0.25, return_when=FIRST_COMPLETED)
         self.idle += spare * (time.monotonic() - start)
         for future in done:
-            self._receive(self.running.pop(future), future)
+            self._take(self.running.pop(future), future)
         by_key = {f"{self.spec.name}/{active.number}": active for active in self.running.values()}
         for event in self.executor.events():
             if event.key in by_key:
@@ -231,6 +236,11 @@ class Controller:
     def _count_examples(self, active: Active, *, step: int) -> None:
         seen = step * active.config.train.batch_size
         self._seen[active.number] = max(seen, self._seen.get(active.number, 0))
+
+    def _take(self, active: Active, future: Future[Any]) -> None:
+        """Record what a segment brought, however long the database takes."""
+        active.wall = time.monotonic() - active.submitted
+        self._patiently(lambda: self._receive(active, future))
 
     def _receive(self, active: Active, future: Future[Any]) -> None:
         """Record what a segment brought, and decide what becomes of its trial."""
@@ -326,9 +336,10 @@ class Controller:
         trial = self.study.get_trials(deepcopy=False)[number]
         return bool(trial.intermediate_values) and self.study.pruner.prune(self.study, trial)
 
-    def _count_time(self) -> None:
-        if time.monotonic() - self._counted > _BEAT_SECONDS:
-            now = time.monotonic()
+    def _count_time(self, every: float | None = None) -> None:
+        """Enter the wall time since the last entry, when it is time for one."""
+        now = time.monotonic()
+        if now - self._counted > (_BEAT_SECONDS if every is None else every):
             self.seconds = self.ledger.add_seconds(self.spec.name, now - self._counted)
             self._counted = now
 
@@ -338,13 +349,21 @@ class Controller:
         self.executor.stop()
         while self.running:
             self._wait()
-        for trial in [] if self.stopped_on_request else self.trials.unfinished():
+        if not self.stopped_on_request:
+            self._patiently(lambda: self._end_unfinished(reason))
+        self._patiently(lambda: self._count_time(every=0.0))
+        return reason
+
+    def _end_unfinished(self, reason: str) -> None:
+        """End what had no time to finish."""
+        for trial in self.trials.unfinished():
             active, _ = self._planned(trial)
             if self.trials.standings[trial.number].rests:
-                self.trials.send(active, active.stages[active.at + 1].examples)  # it was not beaten: it had no time
+                self.trials.send(active, active.stages[active.at + 1].examples)  # it was not beaten
             self.trials.end(active, TrialState.PRUNED, reason=f"budget: {reason}")
-        self.ledger.add_seconds(self.spec.name, time.monotonic() - self._counted)
-        return reason
+
+    def _patiently(self, action: Callable[[], Value]) -> Value:
+        return patiently(action, url=self.ledger.url, say=self.say)
 
 
 def _kind(error: Exception) -> str:

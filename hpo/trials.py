@@ -5,7 +5,6 @@ Every method may be called again after an error of the database, whatever it had
 """
 
 import shutil
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +47,8 @@ class Active:
     """Index of the stage that is being trained."""
     attempt: int = 1
     submitted: float = 0.0
+    wall: float = 0.0
+    """Seconds that its last segment took, from submission to answer."""
     parking: bool = False
     """It is to rest, and its worker is writing the checkpoint for that."""
     progress: dict[str, float] = field(default_factory=dict)
@@ -133,15 +134,17 @@ class Trials:
 
         The record comes first: after a crash in between, Optuna still says RUNNING, and the trial is taken up again.
         """
-        if reason or "reason" in active.trial.user_attrs:
+        told = self._stored(active).state.is_finished()  # by an attempt whose answer was lost
+        if not told and (reason or "reason" in active.trial.user_attrs):
             active.trial.set_user_attr("reason", reason)
         self.record(active, state=state.name, reason=reason, values=values, result=result)
-        self.study.tell(active.trial, values, state=state, skip_if_finished=True)
-        self.begin(active.trial).over = True
+        if not told:
+            self.study.tell(active.trial, values, state=state)
         self.ended[active.number] = self._stored(active)
         before, self.best = self.best, best_of(self.study, self.ended.values())
         self.mirror.changed(self.directory(active.number))
         self.free_disk({active.number} | ({before.number} if before else set()))
+        self.begin(active.trial).over = True  # last: until then, all of this may be done again
 
     def record(
         self,
@@ -176,7 +179,7 @@ class Trials:
             attempt=active.attempt,
             step=result.step if result else 0,
             outcome=outcome,
-            wall=time.monotonic() - active.submitted,
+            wall=active.wall,
             seconds=result.seconds if result else {},
         )
 

@@ -236,14 +236,16 @@ def a_spec(**changes: Any) -> "StudySpec":
     return StudySpec.model_validate(plain | changes)
 
 
-def a_controller(spec: "StudySpec", home: Path, executor: "Executor", **changes: Any) -> "Controller":
-    """A controller over the real storage and ledger in `home`, with the stub as its trainer."""
+def a_controller(
+    spec: "StudySpec", home: Path, executor: "Executor", storage: str | None = None, **changes: Any
+) -> "Controller":
+    """A controller over the real storage and ledger (an SQLite in `home`, or another), with the stub as its trainer."""
     from hpo.ledger import Ledger
     from hpo.places import find_places, make_home
     from hpo.storage import definition, open_study, refuse_changes
     from hpo.study import Controller
 
-    places = find_places(tracking="sqlite:///nowhere.db", storage=f"sqlite:///{home}/studies.db")
+    places = find_places(tracking="sqlite:///nowhere.db", storage=storage or f"sqlite:///{home}/studies.db")
     places = type(places)(home=home, tracking=places.tracking, storage=places.storage)
     make_home(places)
     ledger = Ledger(places.storage)
@@ -258,13 +260,18 @@ def a_controller(spec: "StudySpec", home: Path, executor: "Executor", **changes:
 def main(home: Path, spec: "StudySpec", *, workers: int) -> None:
     """One session of a study, to its end."""
     from hpo.executors.local import LocalExecutor
-    from hpo.places import exclusive
+    from hpo.launch import _stopping_on_signals
+    from hpo.lease import leased
+    from hpo.ledger import Ledger
+    from hpo.storage import engine_of
 
     with (
-        exclusive(home / "work" / spec.name),
+        leased(Ledger(f"sqlite:///{home}/studies.db"), spec.name) as lease,
         closing(LocalExecutor(workers=workers, threads=1, logs=home / "logs")) as executor,
     ):
-        print(a_controller(spec, home, executor).run())
+        controller = a_controller(spec, home, executor)
+        with _stopping_on_signals(controller), lease.guard(engine_of(controller.study)):
+            print(controller.run())
 
 
 if __name__ == "__main__":

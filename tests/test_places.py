@@ -1,16 +1,9 @@
-import multiprocessing
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from hpo.places import Places, exclusive, find_places, make_home
+from hpo.places import Places, find_places, make_home
 from pipelines.errors import StorageError
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -73,48 +66,3 @@ def test_a_home_that_cannot_be_made_is_refused_with_the_remedy(tmp_path: Path) -
     assert str(caught.value) == f"{places.home}: Not a directory; set HPO_HOME to a writable directory"
     make_home(Places(home=tmp_path / "home", tracking="sqlite:///t.db", storage="sqlite:///s.db"))
     assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["artifacts", "work"]
-
-
-_HOLD = """
-import sys, time
-from pathlib import Path
-from hpo.places import exclusive
-with exclusive(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_second_controller_is_told_who_holds_the_study(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _HOLD, str(tmp_path / "toy")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StorageError) as caught, exclusive(tmp_path / "toy"):
-            pass
-        holder.kill()
-    assert str(caught.value) == (
-        f"study 'toy' is being run by process {holder.pid} on {os.uname().nodename}; "
-        "wait for it, or stop it with Ctrl-C"
-    )
-    with exclusive(tmp_path / "toy"):  # free again, although its holder was killed
-        assert (tmp_path / "toy" / "controller.lock").read_text() == f"{os.getpid()} on {os.uname().nodename}\n"
-
-
-def test_a_study_is_free_again_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), exclusive(tmp_path / "toy"):
-        1 / 0  # noqa: B018
-    with exclusive(tmp_path / "toy"), exclusive(tmp_path / "another"):
-        pass
-
-
-def test_a_childs_life_does_not_hold_the_study(tmp_path: Path) -> None:
-    with exclusive(tmp_path / "toy"):
-        child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(30,), daemon=True)
-        child.start()
-    try:
-        with exclusive(tmp_path / "toy"):
-            assert child.is_alive()
-    finally:
-        child.kill()
-        child.join()

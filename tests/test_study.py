@@ -25,11 +25,11 @@ from hpo import trials as trials_module
 from hpo.estimate import Prospect
 from hpo.executors import Executor
 from hpo.executors.local import LocalExecutor
+from hpo.lease import take
 from hpo.ledger import Ledger
 from hpo.listing import one_trial
 from hpo.listing import trials as trial_rows
 from hpo.machine import GIB
-from hpo.places import exclusive
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, open_storage
 from hpo.study import Controller
@@ -601,9 +601,8 @@ def test_a_second_controller_is_kept_out(home: Path) -> None:
         while not list(home.glob("work/toy/trial-*/calls.txt")):
             time.sleep(0.02)
         holder = f"{controller.pid} on {os.uname().nodename}"
-        with pytest.raises(StorageError, match=f"study 'toy' is being run by process {holder}; wait for it"):  # noqa: SIM117
-            with exclusive(home / "work" / "toy"):
-                pass
+        with pytest.raises(StorageError, match=f"study 'toy' is being run by process {holder}"):
+            take(Ledger(f"sqlite:///{home}/studies.db"), "toy")
         controller.kill()
 
 

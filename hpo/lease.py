@@ -1,0 +1,253 @@
+"""Who runs a study: a lease in the ledger's database, so that one controller at a time writes.
+
+Each holder gets a higher token, and every commit of the holder looks at the token in the same transaction (`guard`): a
+controller that slept while another took over writes nothing any more. Time is the database's clock, so that machines
+need not agree; and of a holder on this machine its process is asked, so that a crash frees the study at once, and no
+jump of the clock does.
+"""
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from hpo.ledger import Ledger, Table, created
+from pipelines.errors import StorageError
+
+LEASE_SECONDS = 30.0  # without a sign of life, after which another machine may take over
+_BEAT_SECONDS = 5.0  # between two signs of life
+
+
+class LeaseLostError(StorageError):
+    """Another controller runs the study now; this one must not write."""
+
+
+class LeaseRow(Table):
+    """Who runs a study, or ran it last."""
+
+    __tablename__ = "hpo_leases"
+    study: Mapped[str] = mapped_column(sa.String(80), primary_key=True)
+    token: Mapped[int]
+    """Rises with every holder."""
+    holder: Mapped[str] = mapped_column(sa.Text)
+    """A `Holder` as JSON."""
+    expires: Mapped[float]
+    """Seconds by the database's clock; 0 when the holder gave it back."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process, told apart from any later one of the same number."""
+
+    host: str
+    boot: str
+    """Which start of the machine."""
+    pid: int
+    started: str
+    """When the process started, in the kernel's own count, which no change of the clock moves."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this machine can tell if the process lives."""
+        return (self.host, self.boot) == (os.uname().nodename, _boot())
+
+    @property
+    def is_gone(self) -> bool:
+        """The process is known to have ended."""
+        return self.is_here and _started(self.pid) != self.started
+
+    @property
+    def is_at_work(self) -> bool:
+        """The process is known to run: it neither ended nor was stopped."""
+        if not self.is_here or self.is_gone:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.pid).status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+        return False
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write to a study."""
+
+    ledger: Ledger
+    study: str
+    token: int
+
+    def renew(self) -> None:
+        """Give a sign of life. Raises `LeaseLostError` when another controller has taken over."""
+        with self.ledger.engine.begin() as connection:
+            mine = (LeaseRow.study == self.study) & (LeaseRow.token == self.token)
+            until = _now(self.ledger.engine) + LEASE_SECONDS
+            if connection.execute(sa.update(LeaseRow).where(mine).values(expires=until)).rowcount == 0:
+                raise self._lost(connection)
+
+    def release(self) -> None:
+        """Give it back, if it is still ours."""
+        with self.ledger.engine.begin() as connection:
+            mine = (LeaseRow.study == self.study) & (LeaseRow.token == self.token)
+            connection.execute(sa.update(LeaseRow).where(mine).values(expires=0.0))
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` when another controller has taken over."""
+        with self.ledger.engine.connect() as connection:
+            self._check(connection)
+
+    @contextmanager
+    def guard(self, engine: sa.Engine) -> Iterator[None]:
+        """Let no transaction of this engine commit once the lease is lost: it raises `LeaseLostError` instead."""
+        sa.event.listen(engine, "commit", self._check)
+        try:
+            yield
+        finally:
+            sa.event.remove(engine, "commit", self._check)
+
+    def _check(self, connection: sa.Connection) -> None:
+        question = sa.select(LeaseRow.token).where(LeaseRow.study == self.study)
+        # PostgreSQL: nobody can take over between this look and the commit. SQLite: a writer is alone anyway.
+        token = connection.scalar(question.with_for_update(read=True))
+        if token != self.token:
+            raise self._lost(connection)
+
+    def _lost(self, connection: sa.Connection) -> LeaseLostError:
+        held = connection.scalar(sa.select(LeaseRow.holder).where(LeaseRow.study == self.study))
+        other = Holder(**json.loads(held)) if held else "nobody"
+        return LeaseLostError(
+            f"study {self.study!r} was taken over by {other} while this process gave no sign of life; this one has "
+            "stopped, and wrote nothing since"
+        )
+
+
+@contextmanager
+def leased(ledger: Ledger, study: str) -> Iterator[Lease]:
+    """Hold a study for this process, giving signs of life all the while.
+
+    Raises `StorageError` naming the holder when another process has it.
+    """
+    lease, over = take(ledger, study), threading.Event()
+    heart = threading.Thread(target=_beat, args=(lease, over), name="lease", daemon=True)
+    heart.start()
+    try:
+        with lease.guard(ledger.engine):
+            yield lease
+    finally:
+        over.set()
+        heart.join()
+        with contextlib.suppress(sa.exc.DBAPIError):  # the database is away: the process's end says as much
+            lease.release()
+
+
+def take(ledger: Ledger, study: str) -> Lease:
+    """Become the holder. Raises `StorageError` naming the holder when another process has it."""
+    created(lambda: Table.metadata.create_all(ledger.engine))
+    me = json.dumps(asdict(_myself()))
+    for _ in range(20):  # each round that fails, somebody else was quicker
+        before, now = _look(ledger, study)
+        if before is None:
+            values = {"study": study, "token": 1, "holder": me, "expires": now + LEASE_SECONDS}
+            with contextlib.suppress(sa.exc.IntegrityError), ledger.engine.begin() as connection:
+                connection.execute(sa.insert(LeaseRow).values(values))
+                return Lease(ledger, study, 1)
+            continue
+        _refuse_if_held(before, now=now)
+        unchanged = (LeaseRow.study == study) & (LeaseRow.token == before.token) & (LeaseRow.expires == before.expires)
+        taken = sa.update(LeaseRow).where(unchanged)
+        with ledger.engine.begin() as connection:
+            values = {"token": before.token + 1, "holder": me, "expires": now + LEASE_SECONDS}
+            if connection.execute(taken.values(values)).rowcount:
+                _end_workers_of(Holder(**json.loads(before.holder)))
+                return Lease(ledger, study, before.token + 1)
+    raise StorageError(f"study {study!r}: others keep taking it; try again")
+
+
+def holder_of(ledger: Ledger, study: str) -> Holder | None:
+    """Who runs a study now; None when nobody does."""
+    created(lambda: Table.metadata.create_all(ledger.engine))
+    row, now = _look(ledger, study)
+    return Holder(**json.loads(row.holder)) if row is not None and _is_held(row, now=now) else None
+
+
+def _look(ledger: Ledger, study: str) -> tuple[Any, float]:
+    """The lease's row (None: there never was one), and the database's time."""
+    with ledger.engine.connect() as connection:
+        row = connection.execute(sa.select(LeaseRow.__table__).where(LeaseRow.study == study)).one_or_none()
+        return row, float(connection.scalar(sa.select(_now(ledger.engine))) or 0.0)
+
+
+def _is_held(row: Any, *, now: float) -> bool:
+    holder = Holder(**json.loads(row.holder))
+    if row.expires == 0 or holder.is_gone:
+        return False
+    return holder.is_at_work or now < row.expires
+
+
+def _refuse_if_held(row: Any, *, now: float) -> None:
+    if _is_held(row, now=now):
+        ago = max(0.0, now - (row.expires - LEASE_SECONDS))
+        raise StorageError(
+            f"study {row.study!r} is being run by {Holder(**json.loads(row.holder))} (last sign of life {ago:.0f} s "
+            "ago); wait for it, or stop it with Ctrl-C"
+        )
+
+
+def _end_workers_of(holder: Holder) -> None:
+    """End what a stopped controller left on this machine: when it goes on, its workers would write beside ours."""
+    if not holder.is_here or holder.is_gone or holder.pid == os.getpid():
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        workers = psutil.Process(holder.pid).children(recursive=True)
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        psutil.wait_procs(workers, timeout=5)
+
+
+def _beat(lease: Lease, over: threading.Event) -> None:
+    while not over.wait(_BEAT_SECONDS):
+        try:
+            lease.renew()
+        except LeaseLostError:
+            return  # whoever wants to write will find out
+        except sa.exc.DBAPIError:
+            continue  # the database is away, for everybody
+
+
+def _now(engine: sa.Engine) -> Any:
+    """The database's clock, in seconds."""
+    if engine.dialect.name == "sqlite":
+        return sa.literal_column("(julianday('now') - 2440587.5) * 86400.0", sa.Float)
+    return sa.func.extract("epoch", sa.func.clock_timestamp()).cast(sa.Float)
+
+
+def _myself() -> Holder:
+    return Holder(os.uname().nodename, _boot(), os.getpid(), _started(os.getpid()))
+
+
+def _boot() -> str:
+    """Names this start of the machine."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return str(psutil.boot_time())
+
+
+def _started(pid: int) -> str:
+    """When a process started; empty when there is none of that number, or only its remains."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return "" if stat[0] in {"Z", "X"} else stat[19]  # fields 3 and 22 of proc(5)
+    except OSError:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return str(psutil.Process(pid).create_time()) if not Path("/proc/self").exists() else ""
+    return ""
