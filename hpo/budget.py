@@ -34,6 +34,19 @@ def spent(budget: Budget, progress: Progress) -> str | None:
     return None
 
 
+def settled(budget: Budget, *, before: Budget | None, finished: int) -> Budget:
+    """The budget with its `more` trials counted from what the study has.
+
+    `before` is that of the last launch. While its own `more` trials are not all finished, the same request goes on with
+    them: the same command run again after a crash must not add to them.
+    """
+    if budget.more is None:
+        return budget
+    if before is not None and before.more == budget.more and finished < before.trials:
+        return budget.model_copy(update={"trials": before.trials})
+    return budget.model_copy(update={"trials": finished + budget.more})
+
+
 def in_words(budget: Budget) -> str:
     """The limits, for a person."""
     limits = [
@@ -42,6 +55,7 @@ def in_words(budget: Budget) -> str:
         f"{budget.examples:,} training examples" if budget.examples else "",
         f"{budget.device_hours:g} device hours" if budget.device_hours else "",
         f"{budget.money:g} at {budget.price:g} a device hour" if budget.money else "",
+        f"until converged ({budget.converged.name})" if budget.converged else "",
     ]
     first, *others = filter(None, limits)
     return f"{first}, at most {', '.join(others)}" if others else first

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -57,12 +58,12 @@ def new_sampler(spec: StudySpec, *, trial: int) -> BaseSampler:
         options["search_space"] = grid_of(spec)
     if name == "tpe" and any(dimension.per_model for dimension in spec.space.values()):
         options.setdefault("group", True)  # Optuna's own advice for spaces whose dimensions depend on one another
-    kind = _find(spec.sampler, SAMPLERS, section="sampler")
+    kind = find_kind(spec.sampler, SAMPLERS, section="sampler")
     if "seed" in inspect.signature(kind).parameters:
         options.setdefault("seed", spec.seed if name in _SEEDED_ONCE else _mixed(spec.seed, trial))
     if name == "qmc":
         options.setdefault("scramble", True)
-    sampler: BaseSampler = _construct(kind, options, section="sampler", name=spec.sampler.name)
+    sampler: BaseSampler = construct(kind, options, section="sampler", name=spec.sampler.name)
     return sampler
 
 
@@ -71,12 +72,13 @@ def new_pruner(component: Component) -> BasePruner:
     options = dict(component.options)
     if isinstance(options.get("wrapped_pruner"), str):
         options["wrapped_pruner"] = new_pruner(Component(name=options["wrapped_pruner"]))
-    kind = _find(component, PRUNERS, section="pruner")
-    pruner: BasePruner = _construct(kind, options, section="pruner", name=component.name)
+    kind = find_kind(component, PRUNERS, section="pruner")
+    pruner: BasePruner = construct(kind, options, section="pruner", name=component.name)
     return pruner
 
 
-def _find(component: Component, kinds: dict[str, Any], *, section: str) -> Any:
+def find_kind(component: Component, kinds: Mapping[str, Any], *, section: str) -> Any:
+    """What a component names. Raises `ConfigError` with what there is."""
     if found := kinds.get(canonical(component.name)):
         return found
     names = ", ".join(sorted(kinds))
@@ -86,7 +88,8 @@ def _find(component: Component, kinds: dict[str, Any], *, section: str) -> Any:
     )
 
 
-def _construct(kind: Any, options: dict[str, Any], *, section: str, name: str) -> Any:
+def construct(kind: Any, options: dict[str, Any], *, section: str, name: str) -> Any:
+    """`kind` with these options. Raises `ConfigError` for those that it does not know or refuses."""
     known = [option for option in inspect.signature(kind).parameters if option not in {"self", "args", "kwargs"}]
     if unknown := [option for option in options if option not in known]:
         hint = did_you_mean(unknown[0], known)

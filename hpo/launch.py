@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from mlflow import MlflowClient
 
-from hpo.budget import Progress, spent
+from hpo.budget import Progress, settled, spent
 from hpo.estimate import estimate
 from hpo.executors import Executor
 from hpo.lease import Lease, leased
@@ -25,13 +25,13 @@ from hpo.promotion import Decision, promote
 from hpo.report import draw_study, summary
 from hpo.scheduling import schedule_in_words
 from hpo.space import most_demanding
-from hpo.spec import StudySpec
-from hpo.storage import best_trial, definition, engine_of, load_study, open_study, refuse_changes
+from hpo.spec import Budget, StudySpec
+from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from pipelines.config import flatten
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
 from pipelines.errors import StorageError
-from pipelines.files import write_json, write_text
+from pipelines.files import disk_full_errors, write_json, write_text
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, TestJob, WarmUpJob
 from pipelines.tracking import Tracker, connect, tracking_errors
@@ -74,9 +74,13 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
     ledger = Ledger(places.storage)
     with leased(ledger, spec.name) as lease:
         refuse_changes(spec.name, ledger.definition(spec.name), definition(spec, data_digest=dataset.digest))
+        spec = spec.model_copy(update={"budget": _settled(spec, ledger, places=places)})
         save_dataset(dataset, places.study(spec.name) / "data")
         over = _is_over(spec, ledger, places=places)
-        with staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff:
+        with (
+            disk_full_errors(places.home),
+            staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff,
+        ):
             share = staff.share
             display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
             return _session(spec, dataset, places=places, lease=lease, staff=staff, over=over, display=display)
@@ -178,7 +182,7 @@ def _while_leased(lease: Lease, sync: Callable[[Path], object]) -> Callable[[Pat
 
 def _predicted(spec: StudySpec, study: optuna.Study, staff: Staff, *, test_rows: int) -> float | None:
     """Seconds from here to the session's end; None where no model was measured."""
-    finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    finished = len(finished_trials(study))
     if not staff.prospect.costs:
         return None
     foretold = estimate(spec, staff.prospect, staff.share, test_rows=test_rows, finished=finished)
@@ -222,12 +226,24 @@ def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Ca
     return all_ready
 
 
+def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> Budget:
+    """The budget with its additional trials counted from what the study has."""
+    row = ledger.study(spec.name)
+    before = StudySpec.model_validate_json(row.spec).budget if row else None
+    return settled(spec.budget, before=before, finished=_finished(spec.name, ledger, places=places))
+
+
+def _finished(name: str, ledger: Ledger, *, places: Places) -> int:
+    """How many trials of a study are over; none where there is no such study yet."""
+    return len(finished_trials(load_study(name, places=places))) if ledger.study(name) else 0
+
+
 def _is_over(spec: StudySpec, ledger: Ledger, *, places: Places) -> bool:
     """Whether the budget is spent already, so that no worker needs to start."""
     row = ledger.study(spec.name)
     if row is None:
         return False
-    finished = sum(trial.state.is_finished() for trial in load_study(spec.name, places=places).get_trials(False))
+    finished = _finished(spec.name, ledger, places=places)
     return spent(spec.budget, Progress(finished, minutes=row.seconds / 60)) is not None
 
 

@@ -84,7 +84,7 @@ class _Crew:
     """The executor in one arrangement at a time: what is measured needs the machine for itself."""
 
     def __init__(self, spec: StudySpec, logs: Path) -> None:
-        self._growth, self._logs = spec.workers.max_growth_gib * GIB, logs
+        self._settings, self._logs = spec.workers, logs
         self._arrangement: Arrangement | None = None
         self._executor: LocalExecutor | None = None
 
@@ -93,7 +93,13 @@ class _Crew:
         if self._executor is None or self._arrangement != (workers, threads):
             self.close()
             self._arrangement = (workers, threads)
-            self._executor = LocalExecutor(workers=workers, threads=threads, logs=self._logs, max_growth=self._growth)
+            self._executor = LocalExecutor(
+                workers=workers,
+                threads=threads,
+                logs=self._logs,
+                max_growth=self._settings.max_growth_gib * GIB,
+                silence=self._settings.silence_minutes * 60,
+            )
         return self._executor
 
     def close(self) -> None:

@@ -85,6 +85,9 @@ class Workers(Frozen):
     """Number of worker processes; chosen from the machine where this is left out."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Threads of each worker; chosen from the machine where this is left out."""
+    silence_minutes: Number = Field(default=10.0, gt=0)
+    """A worker that tells nothing for so long hangs: it is replaced, and its segment begins again from its last
+    checkpoint."""
     max_growth_gib: Number = Field(default=2.0, gt=0)
     """A worker whose memory has grown by more than this since its first trials is replaced, between two trials."""
 

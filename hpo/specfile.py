@@ -12,6 +12,7 @@ import optuna
 from pydantic import ValidationError
 
 from hpo.components import canonical, new_pruner, new_sampler
+from hpo.convergence import new_terminator
 from hpo.objectives import names
 from hpo.scheduling import pruner_of, schedule_problems
 from hpo.space import SETTINGS, default_trials, grid_of, space_problems, suggest
@@ -84,6 +85,8 @@ def _apply(tree: dict[str, Any], override: str) -> list[Problem]:
         return [(address, str(error))]
     if address.removeprefix("run.") in SETTINGS and isinstance(tree.get("space"), dict):
         tree["space"].pop(address.removeprefix("run."), None)  # a fixed value is no longer searched
+    if address == "budget.trials" and text.strip().startswith("+"):
+        address = "budget.more"
     node: Any = tree
     *sections, leaf = _keys(address)
     for section in sections:
@@ -132,7 +135,7 @@ def _meaning(spec: StudySpec) -> list[Problem]:
         if objective.metric not in known:
             hint = did_you_mean(objective.metric, known)
             problems.append((f"objective[{index}].metric", f"{objective.metric!r} is never measured{hint}"))
-    for make in (lambda: new_sampler(spec, trial=0), lambda: new_pruner(pruner_of(spec))):
+    for make in (lambda: new_sampler(spec, trial=0), lambda: new_pruner(pruner_of(spec)), lambda: _terminator(spec)):
         try:
             make()
         except UserError as error:
@@ -141,6 +144,14 @@ def _meaning(spec: StudySpec) -> list[Problem]:
     if not problems:
         problems += _defaults_fit(spec) or _rehearsed(spec)
     return problems + _missing_files(spec)
+
+
+def _terminator(spec: StudySpec) -> None:
+    """Make the study's terminator, if it has one, for its faults."""
+    if spec.budget.converged is not None:
+        new_terminator(spec.budget.converged)
+        if len(spec.objective) > 1:
+            raise ConfigError("budget.converged: several objectives have no best value to converge")
 
 
 def _defaults_fit(spec: StudySpec) -> list[Problem]:

@@ -84,6 +84,12 @@ def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
     return best_of(study, [one for one in study.get_trials(deepcopy=False) if IMPORTED not in one.user_attrs])
 
 
+def finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials of this study that will not train again."""
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state.is_finished() and IMPORTED not in trial.user_attrs]
+
+
 def best_of(study: optuna.Study, trials: Iterable[optuna.trial.FrozenTrial]) -> optuna.trial.FrozenTrial | None:
     """The same, of these trials alone."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]

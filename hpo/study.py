@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.budget import Progress, spent
 from hpo.components import new_sampler
+from hpo.convergence import new_terminator
 from hpo.estimate import NOTHING_KNOWN, Prospect
 from hpo.executors import Executor, TaskFailedError, WorkerLostError
 from hpo.informed import Informed
@@ -26,7 +27,7 @@ from hpo.schedule import Decision
 from hpo.scheduling import new_schedule
 from hpo.spec import StudySpec
 from hpo.trials import Active, Mirror, Trials
-from pipelines.errors import ConfigError, UserError
+from pipelines.errors import ConfigError, DiskFullError, UserError
 from pipelines.segment import InfeasibleError, SegmentJob, SegmentResult
 
 _ATTEMPTS = 3  # tries of one segment before its trial is FAILED
@@ -92,19 +93,40 @@ class Controller:
         self._seen = {number: standing.examples for number, standing in self.trials.standings.items()}
         self._counted = time.monotonic()
         self._stopping, self._news = False, True
+        self._trouble: DiskFullError | None = None
+        converged = self.spec.budget.converged
+        self._converged, self._judged = (new_terminator(converged) if converged else None), 0
         self.seconds = self.ledger.add_seconds(self.spec.name, 0.0)
 
     def run(self) -> str:
-        """Work until the budget is spent or a stop is requested; returns the reason."""
+        """Work until the budget is spent or a stop is requested; returns the reason.
+
+        Raises `StorageError` when the disk is full or the database stays away, `LeaseLostError` when another took over.
+        """
         self.trials.catch_up()
         while True:
             self._patiently(self._count_time)
-            reason = "stopped on request" if self.stopped_on_request else spent(self.spec.budget, self.progress)
-            if reason:
-                return self._wind_down(reason)
+            if reason := self._reason_to_end():
+                self._wind_down(reason)
+                if self._trouble is not None:
+                    raise self._trouble
+                return reason
             self._fill()
             self._wait()
             self._patiently(self._settle)
+
+    def _reason_to_end(self) -> str | None:
+        """Why this session is over; None while it may go on."""
+        if self.stopped_on_request or self._trouble is not None:
+            return "stopped on request" if self._trouble is None else str(self._trouble)
+        if reason := spent(self.spec.budget, self.progress):
+            return reason
+        complete = sum(trial.state == TrialState.COMPLETE for trial in self.trials.ended.values())
+        if self._converged is not None and complete > self._judged:  # asking takes time: once for each COMPLETE trial
+            self._judged = complete
+            if self._converged(self.study):
+                return f"converged: {self.spec.budget.converged.name} sees nothing left to gain"  # type: ignore[union-attr]
+        return None
 
     def request_stop(self, number: int) -> None:
         """Let every running trial stop at its next step boundary and keep a checkpoint; called by signal handlers."""
@@ -123,12 +145,12 @@ class Controller:
     @property
     def progress(self) -> Progress:
         """What the study has used so far."""
-        hours = self.seconds / 3600
+        seconds = self.seconds + time.monotonic() - self._counted
         return Progress(
             finished=len(self.trials.ended),
-            minutes=self.seconds / 60,
+            minutes=seconds / 60,
             examples=sum(self._seen.values()),
-            device_hours=hours * self.executor.devices,
+            device_hours=seconds / 3600 * self.executor.devices,
         )
 
     def _fill(self) -> None:
@@ -252,6 +274,9 @@ class Controller:
         except InfeasibleError as error:
             self.trials.spend(active, "error", None)
             self.trials.end(active, TrialState.PRUNED, reason=f"infeasible: {error}")
+        except DiskFullError as error:
+            self.trials.spend(active, "interrupted", None)
+            self._trouble = error  # not the trial's fault: it goes on from its last checkpoint when there is room
         except (UserError, TaskFailedError) as error:
             self.trials.spend(active, "error", None)
             self._failed(active, error)
@@ -343,16 +368,15 @@ class Controller:
             self.seconds = self.ledger.add_seconds(self.spec.name, now - self._counted)
             self._counted = now
 
-    def _wind_down(self, reason: str) -> str:
+    def _wind_down(self, reason: str) -> None:
         """Stop what runs at the next step boundary. When the budget is spent, what is unfinished is PRUNED."""
         self._stopping = True
         self.executor.stop()
         while self.running:
             self._wait()
-        if not self.stopped_on_request:
+        if not self.stopped_on_request and self._trouble is None:
             self._patiently(lambda: self._end_unfinished(reason))
         self._patiently(lambda: self._count_time(every=0.0))
-        return reason
 
     def _end_unfinished(self, reason: str) -> None:
         """End what had no time to finish."""

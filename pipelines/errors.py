@@ -28,6 +28,10 @@ class StorageError(UserError):
     exit_code = 4
 
 
+class DiskFullError(StorageError):
+    """There is no room for what had to be written; what was written before is whole."""
+
+
 class ModelError(UserError):
     """A checkpoint, a registered model or the registry cannot be used."""
 

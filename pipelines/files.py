@@ -1,5 +1,6 @@
 """Files that are either whole or absent: write beside, flush to disk, rename."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipelines.errors import StorageError
+from pipelines.errors import DiskFullError, StorageError
 
 Value = TypeVar("Value")
 
@@ -25,6 +26,29 @@ def sha256(path: Path) -> str:
 def digest(*parts: str) -> str:
     """A SHA-256 in hex over several texts, unambiguous about where each one ends."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, of whatever library, says that there is no room left."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return True
+    return "No space left on device" in str(error)  # safetensors and Arrow have errors of their own
+
+
+@contextmanager
+def disk_full_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk into one line about where that was. Raises `DiskFullError`."""
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise disk_full(path) from error
+
+
+def disk_full(path: Path) -> DiskFullError:
+    """That there is no room at `path`, in one line."""
+    return DiskFullError(f"{path}: the disk is full; nothing is lost: free some space, and run the same command again")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -141,7 +141,7 @@ def _segment(job: SegmentJob, *, watch: Watch, clock: _Clock) -> SegmentResult:
     if interrupted:
         return _result(trial, {}, clock=clock, interrupted=True)
     with clock("evaluate"):
-        predictions = _predict(trial)
+        predictions = _predict(trial, watch=watch)
         scores = score(predictions)
         trial.journal.append("evaluation", step=trial.trainee.step, values=scores)
     if not _is_over(trial):
@@ -204,10 +204,10 @@ def _journal_window(trial: Trial, learning_rate: float, *, grad_norm: float) -> 
     return loss
 
 
-def _predict(trial: Trial) -> Predictions:
+def _predict(trial: Trial, *, watch: Watch) -> Predictions:
     """Probabilities of the select split. Raises `DivergedError` when they are not finite."""
     split = trial.dataset.splits["select"]
-    logits = predict_logits(trial.trainee, trial.select)
+    logits = predict_logits(trial.trainee, trial.select, each=watch.stop_requested)  # a sign of life with each batch
     try:
         return Predictions(
             ids=split.ids,

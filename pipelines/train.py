@@ -6,7 +6,7 @@ rate is a function of n, so a run continued from a checkpoint is step for step t
 
 import gc
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -209,12 +209,15 @@ def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor, *, smoothing:
 
 
 @torch.inference_mode()
-def predict_logits(trainee: Trainee, material: Material) -> NDArray[np.float32]:
-    """Logits of all rows in their own order, (rows, classes)."""
+def predict_logits(
+    trainee: Trainee, material: Material, *, each: Callable[[], object] = lambda: None
+) -> NDArray[np.float32]:
+    """Logits of all rows in their own order, (rows, classes); `each` is called before every batch."""
     trainee.model.eval()
     device = trainee.accelerator.device
     logits = np.empty((len(material.labels), len(trainee.class_weights)), dtype=np.float32)
     for rows in evaluation_batches(material.encoded.lengths, tokens=EVALUATION_TOKENS):
+        each()
         logits[rows] = forward(trainee.model, material, rows, device=device).cpu().numpy()
     return logits
 

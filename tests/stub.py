@@ -3,6 +3,7 @@
 `python -m tests.stub HOME SPEC` is such a session in a process of its own, which tests may kill.
 """
 
+import errno
 import json
 import math
 import os
@@ -100,6 +101,8 @@ _FAULTS: dict[str, Callable[[], None]] = {
     "exit": lambda: os._exit(3),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "raise": lambda: _raise(ValueError("a bug")),
+    "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
+    "hang": lambda: time.sleep(60),
     "data": lambda: _raise(DataError("reviews.csv: line 3: no label")),
     "infeasible": lambda: _raise(InfeasibleError("diverged: the loss is not finite at step 1")),
 }

@@ -258,3 +258,18 @@ def test_a_worker_that_does_not_grow_stays(tmp_path: Path) -> None:
     with closing(LocalExecutor(workers=1, threads=1, logs=tmp_path, max_growth=20 * 2**20)) as steady:
         pids = {steady.submit("tests.costs:leak", 1, key=f"trial {n}").result(timeout=60) for n in range(8)}
     assert len(pids) == 1
+
+
+def test_a_silent_worker_is_ended_and_the_next_task_gets_a_new_one(tmp_path: Path) -> None:
+    with closing(LocalExecutor(workers=1, threads=1, logs=tmp_path, silence=2.0)) as executor:
+        with pytest.raises(WorkerLostError, match="told nothing for 2 seconds, and was ended"):
+            executor.submit("tests.stub:be_deaf", tmp_path / "deaf", key="a").result(timeout=30)
+        assert executor.submit("tests.stub:echo", "well", key="b").result(timeout=30) == "well"
+
+
+def test_a_worker_that_asks_whether_to_stop_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(LocalExecutor(workers=1, threads=1, logs=tmp_path, silence=7.0)) as executor:
+        future = executor.submit("tests.stub:wait_for_stop", tmp_path / "works", key="a")
+        time.sleep(9.0)  # it tells nothing of its own; signs of life come every 5 seconds
+        executor.stop()
+        assert future.result(timeout=10) > 100

@@ -761,3 +761,52 @@ def test_a_halved_study_killed_at_random_ends_as_if_nothing_had_happened(home: P
         "all 9 trials are finished\n"
     )
     check_halved(home, a_spec(**HALVING, budget={"trials": 9}))
+
+
+def test_training_examples_end_a_study_within_a_trial(session: Session) -> None:
+    controller = session({"pace": 0.1}, budget={"trials": 100, "examples": 400})
+    assert controller.run() == "the 400 training examples are used up"
+    assert states(controller)["RUNNING"] == 0
+    seen = controller.progress.examples
+    assert 400 <= seen <= 400 + 2 * 8 * 16, "no trial began beyond those that ran"
+    again = session({}, budget={"trials": 100, "examples": 400})
+    assert again.progress.examples > 200, "what was reported counts in a later session"
+
+
+def test_a_study_that_has_converged_says_so(session: Session) -> None:
+    stagnation = {"name": "best_value_stagnation", "options": {"max_stagnation_trials": 2}}
+    controller = session(budget={"trials": 50, "converged": stagnation})
+    assert controller.run() == "converged: best_value_stagnation sees nothing left to gain"
+    assert states(controller)["COMPLETE"] in range(4, 7), "the default is the best there is, and comes first"
+
+
+@pytest.mark.parametrize("name", ["regret_bound", "emmr"])
+def test_other_terminators_can_be_chosen(session: Session, name: str) -> None:
+    options = {"min_n_trials": 4}
+    controller = session(budget={"trials": 6, "converged": {"name": name, "options": options}})
+    assert controller.run() in {"all 6 trials are finished", f"converged: {name} sees nothing left to gain"}
+
+
+def test_a_full_disk_parks_every_trial_and_nothing_is_blamed(session: Session, home: Path) -> None:
+    faults = {"faults": {"2": ["well", "full"]}, "pace": 0.02}
+    first = session(faults, budget={"trials": 4})
+    with pytest.raises(StorageError) as caught:
+        first.run()
+    assert str(caught.value) == (
+        f"{first.places.trial('toy', 2)}: the disk is full; nothing is lost: free some space, and run the same command "
+        "again"
+    )
+    assert caught.value.exit_code == 4
+    assert set(states(first)) <= {"COMPLETE", "RUNNING"}
+    second = session({}, budget={"trials": 4})
+    assert second.run() == "all 4 trials are finished"
+    assert {trial.state for trial in check(home, second.spec)} == {TrialState.COMPLETE}
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_segment_done_again(session: Session, home: Path) -> None:
+    faults = {"faults": {"1": ["well", "hang"]}}
+    with closing(LocalExecutor(workers=2, threads=1, logs=home / "logs", silence=3.0)) as impatient:
+        controller = session(faults, budget={"trials": 3}, using=impatient)
+        controller.run()
+    assert {trial.state for trial in check(home, controller.spec)} == {TrialState.COMPLETE}
+    assert calls(controller.places.trial("toy", 1))[:3] == [0, 2, 0], "from its last checkpoint: there was none yet"

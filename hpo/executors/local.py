@@ -24,13 +24,21 @@ class LocalExecutor:
     """A fixed number of worker processes, each with one thread here that speaks with it.
 
     Where there are cores enough, each worker has its own. A worker that grew by more than `max_growth` bytes since it
-    settled is replaced when it would begin with another key, never while it may still hold the last one's state.
+    settled is replaced when it would begin with another key, never while it may still hold the last one's state. One
+    that tells nothing for `silence` seconds (None: however long) hangs, and is ended.
     """
 
-    def __init__(self, *, workers: int, threads: int, logs: Path, max_growth: float = math.inf) -> None:
+    def __init__(
+        self, *, workers: int, threads: int, logs: Path, max_growth: float = math.inf, silence: float | None = None
+    ) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._seats = [
-            _Seat(index, threads=threads, cores=cores, logs=logs, events=self._events, max_growth=max_growth)
+            _Seat(
+                {"threads": threads, "cores": cores, "log": logs / f"worker-{index}.log", "parent": os.getpid()},
+                events=self._events,
+                max_growth=max_growth,
+                silence=silence,
+            )
             for index, cores in enumerate(pinned(own_cores(), workers=workers, threads=threads))
         ]
 
@@ -77,17 +85,13 @@ class _Seat:
 
     def __init__(
         self,
-        index: int,
+        settings: dict[str, Any],
         *,
-        threads: int,
-        cores: tuple[int, ...] | None,
-        logs: Path,
         events: "queue.SimpleQueue[Event]",
         max_growth: float,
+        silence: float | None,
     ) -> None:
-        log = logs / f"worker-{index}.log"
-        self._settings = {"threads": threads, "cores": cores, "log": log, "parent": os.getpid()}
-        self._events = events
+        self._settings, self._events, self._silence = settings, events, silence
         self._growth = _Growth(max_growth)
         self._lock = threading.Lock()
         self._process: Any = None
@@ -132,10 +136,14 @@ class _Seat:
     def _listen(self, pipe: Connection, future: Future[Any]) -> None:
         """Wait for a task's answer, passing its progress on."""
         try:
-            kind, value = pipe.recv()
+            kind, value = self._heard(pipe)
             while kind == "progress":
                 self._events.put(Event(self.last_key, value))
-                kind, value = pipe.recv()
+                kind, value = self._heard(pipe)
+        except TimeoutError as error:
+            self.close()
+            self._pipe = None
+            kind, value = "error", WorkerLostError(str(error))
         except (EOFError, OSError):
             self._process.join(timeout=10)
             self._pipe = None
@@ -147,6 +155,13 @@ class _Seat:
             future.set_result(value)
         else:
             future.set_exception(value)
+
+    def _heard(self, pipe: Connection) -> tuple[str, Any]:
+        """The next message. Raises `TimeoutError` when there is none for too long."""
+        if not pipe.poll(self._silence):
+            raise TimeoutError(f"the worker process told nothing for {self._silence:g} seconds, and was ended")
+        kind, value = pipe.recv()
+        return kind, value
 
 
 class _Growth:

@@ -18,10 +18,12 @@ from typing import Any
 
 from hpo.executors import TaskFailedError
 from pipelines.errors import UserError
+from pipelines.files import disk_full, is_disk_full
 from pipelines.host import keep_freed_memory
 from pipelines.segment import InfeasibleError
 
 _TELL_SECONDS = 0.5  # between two progress messages
+_LIFE_SECONDS = 5.0  # after which a task that asks whether to stop is known to live, whatever it has to tell
 
 
 class PipeWatch:
@@ -31,6 +33,7 @@ class PipeWatch:
         self._pipe, self._parent = pipe, parent
         self._stop = False
         self._told = 0.0
+        self._last: dict[str, float] = {}
 
     def stop_requested(self) -> bool:
         """Whether the controller asked for an end. Ends this process when there is no controller any more."""
@@ -38,12 +41,14 @@ class PipeWatch:
             os._exit(0)
         if not self._stop and self._pipe.poll():
             self._stop = self._pipe.recv() == "stop"
+        if time.monotonic() - self._told > _LIFE_SECONDS:
+            self.tell(self._last)
         return self._stop
 
     def tell(self, progress: Mapping[str, float]) -> None:
         """Send progress, at most twice a second."""
         if time.monotonic() - self._told > _TELL_SECONDS:
-            self._told = time.monotonic()
+            self._told, self._last = time.monotonic(), dict(progress)
             self._pipe.send(("progress", dict(progress)))
 
 
@@ -72,6 +77,8 @@ def _answer(message: tuple[str, Any], watch: PipeWatch) -> tuple[str, Any]:
     except (UserError, InfeasibleError) as error:
         return "error", error
     except Exception as error:
+        if is_disk_full(error):
+            return "error", disk_full(getattr(payload, "directory", Path.cwd()))
         traceback.print_exc()
         return "error", TaskFailedError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
 
