@@ -77,7 +77,7 @@ class Patient:
 
     def sql(self, database: str, statement: str, *values: Any) -> None:
         with closing(sqlite3.connect(self.home / database)) as connection, connection:
-            assert connection.execute(statement, values).rowcount
+            assert connection.execute(statement, values).rowcount, "nothing was spoilt"
 
     def found(self) -> Found:
         return tuples(examine(self.places))
@@ -522,6 +522,14 @@ def test_all_else_is_examined_while_mlflow_is_away(patient: Patient, uri: str, m
     assert not (patient.home / "none.db").exists()
 
 
+def test_a_tracker_that_fails_while_it_is_asked_is_one_finding(patient: Patient) -> None:
+    patient.sql("mlflow.db", "ALTER TABLE metrics RENAME TO lost")
+    (patient.trial(OTHER) / ".model.1.tmp").mkdir()
+    leftover, away = patient.found()
+    assert leftover[0] == "I9"
+    assert away[2].startswith(f"MLflow does not answer (tracking {patient.places.tracking}: ")
+
+
 # What lies on disk
 
 
@@ -600,6 +608,17 @@ def test_a_damaged_mirror_file_is_removed(patient: Patient) -> None:
     mirror = patient.trial(OTHER) / "mirror.json"
     mirror.write_text("{")
     assert_mended(patient, [("I9", OTHER, f"{mirror} is damaged")], f"remove {mirror}")
+
+
+def test_a_record_that_cannot_be_read_is_found(patient: Patient) -> None:
+    record = patient.trial(OTHER) / "trial.json"
+    record.write_text("{")
+    found: Found = [
+        ("I4", OTHER, "Optuna says COMPLETE, trial.json says nothing"),
+        ("I9", OTHER, f"{record} is damaged"),
+    ]
+    backup = "restore trial.json from a backup: Optuna decides, and nothing writes it anew"
+    assert_advised(patient, found, backup, "restore it from a backup, or move the trial's directory away")
 
 
 def test_unsound_and_superfluous_checkpoints_are_removed(resting: tuple[Patient, int]) -> None:

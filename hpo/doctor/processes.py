@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,8 +46,8 @@ def check(case: Case) -> Iterator[Finding]:
 
 def _stale_lock(case: Case) -> Iterator[Finding]:
     lock = case.home / "controller.lock"
-    taker = lock.read_text(encoding="utf-8").partition(" ")[0] if lock.exists() else ""
-    if taker.isdigit() and not psutil.pid_exists(int(taker)):
+    taker, _, machine = lock.read_text(encoding="utf-8").strip().partition(" on ") if lock.exists() else ("", "", "")
+    if taker.isdigit() and machine == os.uname().nodename and not psutil.pid_exists(int(taker)):
         others = ", ".join(str(process.pid) for process, file in _writers(case.home) if file == lock) or "unknown"
         what = f"{lock} is locked, and process {taker} that took it is gone; open in process {others}"
         yield Finding("I14", case.name, None, what, advice="end the process that inherited it")
@@ -55,9 +56,9 @@ def _stale_lock(case: Case) -> Iterator[Finding]:
 def _writers(home: Path) -> Iterator[tuple[psutil.Process, Path]]:
     """Other processes with a file below `home` open for writing, one entry each; only those that we may look into."""
     for process in psutil.process_iter():
-        if process.pid == psutil.Process().pid:
+        if process.pid == os.getpid():
             continue
         with contextlib.suppress(psutil.Error, OSError):
             opened = [Path(one.path) for one in process.open_files() if getattr(one, "mode", "w") != "r"]
-            if below := [path for path in opened if home in path.parents]:
+            if below := [path for path in opened if home.resolve() in path.parents]:
                 yield process, below[0]
