@@ -17,7 +17,7 @@ from pipelines.files import read_json
 
 def studies(places: Places) -> list[dict[str, Any]]:
     """One row a study, oldest first; none where there is no storage yet."""
-    if not _exists(places):
+    if not storage_exists(places):
         return []
     storage = open_storage(places.storage)
     rows = []
@@ -77,6 +77,13 @@ def spec_of(places: Places, study: str) -> StudySpec:
     return StudySpec.model_validate(json.loads(row.spec))
 
 
+def no_such_study(study: str, names: list[str]) -> ConfigError:
+    """The error that names what there is instead."""
+    return ConfigError(
+        f"there is no study {study!r}{did_you_mean(study, names)}; there are: {', '.join(names) or 'none'}"
+    )
+
+
 def _row(places: Places, study: str, trial: FrozenTrial) -> dict[str, Any]:
     directory = places.trial(study, trial.number)
     record = read_json(directory / "trial.json") or {}
@@ -98,9 +105,7 @@ def _row(places: Places, study: str, trial: FrozenTrial) -> dict[str, Any]:
 def _find(places: Places, study: str) -> optuna.Study:
     names = [row["study"] for row in studies(places)]
     if study not in names:
-        raise ConfigError(
-            f"there is no study {study!r}{did_you_mean(study, names)}; there are: {', '.join(names) or 'none'}"
-        )
+        raise no_such_study(study, names)
     return _load(study, open_storage(places.storage))
 
 
@@ -108,8 +113,8 @@ def _load(name: str, storage: optuna.storages.RDBStorage) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _exists(places: Places) -> bool:
-    """An SQLite file that is absent must not be created by looking at it."""
+def storage_exists(places: Places) -> bool:
+    """Whether there is anything to list: an SQLite file that is absent must not be created by looking at it."""
     prefix = "sqlite:///"
     if not places.storage.startswith(prefix):
         return True

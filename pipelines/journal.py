@@ -21,7 +21,7 @@ class Journal:
         self.path = path
         self.records = list(read_journal(path))
         self._last = {record["kind"]: record["step"] for record in self.records}
-        _cut_torn_line(path)
+        cut_torn_line(path)
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, kind: Kind, *, step: int, values: Mapping[str, float]) -> None:
@@ -53,7 +53,8 @@ def read_journal(path: Path) -> Iterator[Record]:
                 yield json.loads(line)
 
 
-def _cut_torn_line(path: Path) -> None:
+def cut_torn_line(path: Path) -> None:
+    """Drop what a crash left half-written at the end of a journal."""
     if not path.exists():
         return
     content = path.read_bytes()

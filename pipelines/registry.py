@@ -19,7 +19,8 @@ from pipelines.export import read_facts
 from pipelines.loader import verify
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-_KEY = "hpo.key"  # tag that makes registration idempotent
+KEY = "hpo.key"
+"""Tag that makes registration idempotent."""
 _EXAMPLE = "one of the year's best"
 _REFERENCE = re.compile(r"^(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?$")
 
@@ -49,7 +50,7 @@ def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVers
         run_id=candidate.run_id,
         model_id=model_id,
         description=candidate.description,
-        tags={_KEY: candidate.key, **candidate.tags},
+        tags={KEY: candidate.key, **candidate.tags},
     )
 
 
@@ -133,14 +134,14 @@ def _uploaded(client: MlflowClient, name: str, candidate: Candidate) -> str:
     """The id of the candidate's logged model, uploaded and READY."""
     run = client.get_run(candidate.run_id)
     experiment = run.info.experiment_id
-    for found in client.search_logged_models([experiment], filter_string=f"tags.`{_KEY}` = '{candidate.key}'"):
+    for found in client.search_logged_models([experiment], filter_string=f"tags.`{KEY}` = '{candidate.key}'"):
         if found.status == "READY":
             return str(found.model_id)
         client.delete_logged_model(found.model_id)  # an upload that a crash cut short
     with tempfile.TemporaryDirectory() as staging:
         path = _packed(candidate.directory, Path(staging) / "model")
         model = client.create_logged_model(
-            experiment, name=name, source_run_id=candidate.run_id, tags={_KEY: candidate.key}
+            experiment, name=name, source_run_id=candidate.run_id, tags={KEY: candidate.key}
         )
         client.log_model_artifacts(model.model_id, str(path))
         client.log_outputs(candidate.run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -189,7 +190,7 @@ def _ensure_name(client: MlflowClient, name: str) -> None:
 
 
 def _version_with_key(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
-    found = [v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(_KEY) == key]
+    found = [v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(KEY) == key]
     return found[0] if found else None
 
 

@@ -38,8 +38,10 @@ STATUS = {
     "INTERRUPTED": "SCHEDULED",
 }
 """Our trial states as MLflow's run states. It has no words for pruned and paused; the tag `hpo.state` has them."""
-_PREFIX = {"step": "train/", "evaluation": "select/", "system": "system/"}
+CURVES = {"step": "train/", "evaluation": "select/", "system": "system/"}
+"""What the names of metrics begin with, by kind of journal record."""
 _TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}  # else the page opens on its chat features
+_PROVENANCE = ("version.", "mlflow.source.", "mlflow.user")  # tags of the study's run that its trials' runs have too
 _PART = 900  # metrics in one request; MLflow's limit is 1,000
 _LONGEST_PARAM = 6_000
 
@@ -112,6 +114,15 @@ class Tracker:
         self._log(self.parent, tags=self._tags)
         self._client.update_run(self.parent, status="RUNNING")
 
+    def take_up_study(self, name: str) -> None:
+        """Go on with the study's runs as they are, to mend them. Raises `StorageError` where it has none of its own."""
+        self.experiment = self._find_experiment(name)
+        run = self._find_run(f"tags.`hpo.study` = '{name}' and tags.`hpo.kind` = 'study'")
+        if run is None:
+            raise StorageError(f"study {name!r} has no run of its own in MLflow; run the same command again")
+        self.parent = run.info.run_id
+        self._tags = {key: text for key, text in run.data.tags.items() if key.startswith(_PROVENANCE)}
+
     def set_data(self, dataset: Dataset) -> None:
         """The data set that every run of this study uses."""
         self._inputs = dataset_inputs(dataset)
@@ -176,7 +187,7 @@ class Tracker:
         records = list(read_journal(directory / "progress.jsonl"))
         fresh = records[self._sent.get(directory, 0) :]
         metrics = [
-            Metric(f"{_PREFIX[record['kind']]}{name}", value, record["time"], record["step"])
+            Metric(f"{CURVES[record['kind']]}{name}", value, record["time"], record["step"])
             for record in fresh
             for name, value in record["values"].items()
         ]

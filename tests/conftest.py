@@ -121,6 +121,16 @@ def toy_data_dir_3(toy_dataset_3: Dataset, tmp_path_factory: pytest.TempPathFact
     return directory
 
 
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, made once: it takes seconds."""
+    from pipelines.tracking import connect  # imports MLflow: only for those who need it
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
 def workbench(monkeypatch: pytest.MonkeyPatch) -> Iterator["Workbench"]:
     """A workbench as a process has it that just started."""

@@ -1,8 +1,8 @@
 """Crashes at every durable effect of a study, as SQLite's own tests do: what is on disk then is all that is left.
 
-An effect is a commit that wrote something, a rename, a removal, or a line of a journal; each one crashes before and after
-it happened. Everything runs in one process, which a fork makes cheap: controller, stub trainer, real Optuna storage, real
-ledger and real MLflow.
+An effect is a commit that wrote something, a rename, a removal, or a line of a journal; each one crashes before and
+after it happened. Everything runs in one process, which a fork makes cheap: controller, stub trainer, real Optuna
+storage, real ledger and real MLflow.
 """
 
 import os
@@ -106,7 +106,10 @@ def crash_at(number: int) -> None:
         setattr(owner, name, crashing)
 
     def writes(dialect: Any, connection: Any) -> bool:
-        return id(connection) in written and not written.discard(id(connection))
+        known = id(connection.dbapi_connection)
+        wrote = known in written
+        written.discard(known)
+        return wrote
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith(("INSERT", "UPDATE", "DELETE")):
@@ -118,6 +121,12 @@ def crash_at(number: int) -> None:
     around(Path, "rename")
     around(shutil, "rmtree", lambda path, *_: Path(path).exists())
     around(Journal, "append")
+
+
+def crashing_session(home: Path, *, at: int) -> None:
+    """A session that ends at its effect of that number, if it comes to it."""
+    crash_at(at)
+    session(home)
 
 
 def check(home: Path, spec: StudySpec = SPEC) -> None:
@@ -165,10 +174,10 @@ def crash_and_mend(template: Path, home: Path, *, at: int, again: int | None = N
     False when the study has no effect of that number. Raises `AssertionError` when something is not as it was to be.
     """
     shutil.copytree(template, home)
-    crashed = in_child(lambda: (crash_at(at), session(home)) and None)
+    crashed = in_child(lambda: crashing_session(home, at=at))
     assert crashed in {0, CRASHED}, f"crash {at}: exit {crashed}"
     if again is not None:
-        crashed_again = in_child(lambda: (crash_at(again), session(home)) and None)
+        crashed_again = in_child(lambda: crashing_session(home, at=again))
         assert crashed_again in {0, CRASHED}, f"crash {at}, then {again}: exit {crashed_again}"
     assert in_child(lambda: session(home)) == 0, f"crash {at} then {again}: the next session fails"
     assert in_child(lambda: check(home)) == 0, f"crash {at} then {again}: not as if nothing had happened"

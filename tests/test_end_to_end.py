@@ -117,6 +117,11 @@ def test_only_the_best_trial_keeps_its_model_and_nobody_keeps_checkpoints(finish
     assert not list(work.rglob("*.tmp"))
 
 
+def test_the_doctor_finds_nothing_wrong_with_it(finished: Home) -> None:
+    examined = {"studies": 1, "trials": TRIALS, "runs": TRIALS + 1, "checkpoints": 0, "versions": 1}
+    assert finished.json("doctor", "own") == {"ok": True, "findings": [], "examined": examined}
+
+
 def test_pull_predict_and_mlflow_give_the_same_answers(finished: Home) -> None:
     texts = ["a great film, take 1", "an awful film", "an uneven film"]
     answers = finished.json("predict", "reviews@champion", *texts)
@@ -269,6 +274,7 @@ def test_a_stop_request_keeps_everything_and_the_same_command_continues(
     assert "INTERRUPTED" in states.values()
     assert {run.info.status for run in home.runs("own")} <= {"SCHEDULED", "FINISHED"}
     assert list(home.path.glob("mlruns/work/own/trial-*/checkpoints/step-*"))
+    assert home.json("doctor", "own")["ok"], "what rests is not wrong"
     done = home.hpo("run", "own.yaml")
     assert done.returncode == 0, done.stderr
     assert_whole(home)
@@ -284,6 +290,7 @@ def test_a_killed_study_is_continued_by_the_same_command(tmp_path: Path, tiny_be
     done = home.hpo("run", "own.yaml")
     assert done.returncode == 0, done.stderr
     assert_whole(home, trials=3)
+    assert home.json("doctor", "own")["ok"]
 
 
 @pytest.mark.long

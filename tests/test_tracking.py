@@ -34,14 +34,6 @@ STUDY = "a.B_c-1"
 Opened = Callable[..., Tracker]
 
 
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, made once: it takes seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def client(tmp_path: Path, empty_mlflow: Path) -> MlflowClient:
     shutil.copy(empty_mlflow, tmp_path / "mlflow.db")

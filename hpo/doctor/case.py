@@ -1,0 +1,157 @@
+"""All that is looked at of one study, read once: checks judge it and read no database themselves."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.budget import Progress, spent
+from hpo.ledger import StudyRow
+from hpo.places import Places
+from hpo.spec import StudySpec
+from hpo.storage import IMPORTED, best_trial
+from pipelines.files import read_json
+from pipelines.journal import Record, read_journal
+
+AGAIN = "run the same command again"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One run of MLflow, with all points of its metrics."""
+
+    id: str
+    status: str
+    started: int
+    params: dict[str, str]
+    tags: dict[str, str]
+    points: dict[str, list[tuple[int, float]]]
+    """(step, value) by metric, in no order."""
+
+    @property
+    def is_parent(self) -> bool:
+        """It is the run of a study, not of a trial."""
+        return self.tags.get("hpo.kind") == "study"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One study."""
+
+    spec: StudySpec
+    row: StudyRow
+    places: Places
+    live: bool
+    """It is being run: what is only unfinished is not wrong."""
+    study: optuna.Study | None
+    """None: Optuna's storage does not know it."""
+    trials: dict[int, FrozenTrial]
+    """By number, without those that were imported."""
+    records: dict[int, dict[str, Any]]
+    """Each trial.json that can be read."""
+    runs: list[RunFacts] | None
+    """None: MLflow did not answer."""
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.spec.name
+
+    @property
+    def home(self) -> Path:
+        """The study's directory."""
+        return self.places.study(self.name)
+
+    def directory(self, number: int) -> Path:
+        """A trial's directory."""
+        return self.places.trial(self.name, number)
+
+    @property
+    def finished(self) -> dict[int, FrozenTrial]:
+        """The trials that are over."""
+        return {number: trial for number, trial in self.trials.items() if trial.state.is_finished()}
+
+    @property
+    def unfinished(self) -> dict[int, FrozenTrial]:
+        """The trials that began and are not over."""
+        return {number: trial for number, trial in self.trials.items() if trial.state == TrialState.RUNNING}
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The best COMPLETE trial."""
+        return best_trial(self.study) if self.study else None
+
+    @property
+    def parents(self) -> list[RunFacts]:
+        """The runs of the study itself; there should be one."""
+        return [run for run in self.runs or [] if run.is_parent and run.tags.get("hpo.study") == self.name]
+
+    @property
+    def runs_by_trial(self) -> dict[int, list[RunFacts]]:
+        """The runs of each trial; there should be one."""
+        found: dict[int, list[RunFacts]] = {}
+        for run in self.runs or []:
+            number = run.tags.get("hpo.trial", "")
+            if number.isdigit() and run.tags.get("hpo.study") == self.name:
+                found.setdefault(int(number), []).append(run)
+        return found
+
+    @property
+    def has_all(self) -> bool:
+        """As many trials are finished as the study should have."""
+        return len(self.finished) >= self.spec.budget.trials
+
+    @property
+    def spent(self) -> str | None:
+        """Why the budget is spent, as far as it can be told from outside; None where it may go on."""
+        return spent(self.spec.budget, Progress(len(self.finished), minutes=self.row.seconds / 60))
+
+    @property
+    def is_over(self) -> bool:
+        """All trials are finished, or the study's own run says so."""
+        return self.has_all or any(run.status == "FINISHED" for run in self.parents)
+
+    def journal(self, number: int) -> list[Record] | None:
+        """A trial's journal, whole records only; None where it cannot be read."""
+        try:
+            return list(read_journal(self.directory(number) / "progress.jsonl"))
+        except (ValueError, OSError):
+            return None
+
+
+def read_case(
+    row: StudyRow, *, places: Places, storage: optuna.storages.RDBStorage, live: bool, runs: list[RunFacts] | None
+) -> Case:
+    """Read what storage and disk know of a study. MLflow's runs come first: they follow the others, never lead."""
+    spec = StudySpec.model_validate_json(row.spec)
+    study = None
+    with contextlib.suppress(KeyError):
+        study = optuna.load_study(study_name=spec.name, storage=storage)
+    trials = study.get_trials(deepcopy=False) if study else []
+    own = {trial.number: trial for trial in trials if IMPORTED not in trial.user_attrs}
+    return Case(spec, row, places, live, study, own, dict(_records(places.study(spec.name))), runs)
+
+
+def _records(home: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for directory in trial_directories(home):
+        record = readable(directory / "trial.json")
+        if record is not None:
+            yield int(directory.name.removeprefix("trial-")), record
+
+
+def trial_directories(home: Path) -> list[Path]:
+    """A study's trial directories, in the order of their numbers."""
+    return sorted(path for path in home.glob("trial-*") if path.name.removeprefix("trial-").isdigit())
+
+
+def readable(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where it is absent or damaged."""
+    try:
+        value = read_json(file)
+    except (ValueError, OSError):
+        return None
+    return value if isinstance(value, dict) else None
