@@ -32,7 +32,7 @@ class PipeWatch:
     def __init__(self, pipe: Connection, *, parent: int) -> None:
         self._pipe, self._parent = pipe, parent
         self._stop = False
-        self._told = 0.0
+        self._told = time.monotonic() - _TELL_SECONDS
         self._last: dict[str, float] = {}
 
     def stop_requested(self) -> bool:
@@ -47,7 +47,7 @@ class PipeWatch:
 
     def tell(self, progress: Mapping[str, float]) -> None:
         """Send progress, at most twice a second."""
-        if time.monotonic() - self._told > _TELL_SECONDS:
+        if time.monotonic() - self._told >= _TELL_SECONDS:
             self._told, self._last = time.monotonic(), dict(progress)
             self._pipe.send(("progress", dict(progress)))
 
