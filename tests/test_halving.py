@@ -150,6 +150,14 @@ def test_the_last_one_of_a_small_study_goes_to_the_end() -> None:
     assert halving.promotable(two, planned=2) == [1]
 
 
+def test_a_trial_that_a_crash_left_at_its_end_goes_on_to_be_ended() -> None:
+    halving = Halving(RUNGS, factor=3)
+    there = standings({100: 0.7}, {100: 0.8, 300: 0.8, 900: 0.9})
+    assert halving.promotable(there, planned=9) == [1]
+    there[1].over = True
+    assert halving.promotable(there, planned=9) == []
+
+
 def test_where_the_best_fails_the_next_one_takes_its_place() -> None:
     halving = Halving(RUNGS, factor=3)
     three = standings({100: 0.7}, {100: 0.8}, {100: 0.6})
