@@ -12,16 +12,18 @@ import numpy as np
 import optuna
 import pytest
 
-from benchmarks import replay
+from benchmarks import endtoend, replay
 from benchmarks.curves import SHARES, Curve, Work, Workload, extend, missing
 from benchmarks.findings import Absent, Part
 from benchmarks.grid import Configuration, from_cube, sobol, to_cube
 from benchmarks.protocol import ratio_of_means
 from benchmarks.replay import Replay
 from benchmarks.report import markdown
+from benchmarks.searches import study_spec
 from benchmarks.simulation import NOTHING, Order, Trace, goal, simulate
 from benchmarks.table import Table, read_table
 from benchmarks.tools import CONTENDERS, MEDIAN, OURS, SETTINGS, Contender
+from hpo.spec import StudySpec
 from pipelines.errors import ConfigError, DataError
 from pipelines.files import read_json
 
@@ -279,3 +281,41 @@ def test_the_committed_table_is_whole() -> None:
     assert FILE.stat().st_size < 1_000_000
     assert all(len(curve["accuracy"]) == len(curve["log_loss"]) == len(stored["shares"]) for curve in stored["curves"])
     assert len(read_table(FILE)) == len(stored["curves"])
+
+
+def raced(walls: list[float]) -> endtoend.Race:
+    """A race that finishes as planned, and writes down the seconds that it was given."""
+
+    def race(races: endtoend.Races, seed: int, home: Path, seconds: float) -> endtoend.Finish:
+        assert list(home.iterdir()) == []
+        walls.append(seconds)
+        return endtoend.Finish(wall=seconds + 30, accuracy=0.8 + seed / 100, winner=seconds / 2, complete=4, pruned=5)
+
+    return race
+
+
+def test_the_peer_gets_all_the_wall_time_that_ours_took() -> None:
+    ours, peer = list[float](), list[float]()
+    part = endtoend.measured(endtoend.Races(minutes=2.0, seeds=2), raced(ours), raced(peer))
+    assert (ours, peer) == ([120.0, 120.0], [150.0, 150.0])
+    assert part.comparisons[0].ratio.mean == pytest.approx(150 / 120)
+    assert part.differences[0].interval.mean == pytest.approx(0.0)
+    assert "ours 8 and 10; Trainer + Optuna 8 and 10" in part.about
+
+
+def test_a_search_without_a_model_is_counted_and_not_compared() -> None:
+    finishes = {
+        endtoend.OURS: [endtoend.Finish(60, 0.84, 30, 3, 1), endtoend.Finish(60, 0.83, 40, 3, 1)],
+        endtoend.PEER: [endtoend.Finish(60, math.nan, math.nan, 0, 0), endtoend.Finish(60, 0.82, 50, 2, 1)],
+    }
+    part = endtoend.as_part(endtoend.Races(minutes=1.0, seeds=2), finishes)
+    assert part.differences[0].ours_value == pytest.approx(83.0)
+    assert part.about.endswith("Seeds in which one of them had nothing to deliver: 1.")
+    nothing = {name: [endtoend.Finish(60, math.nan, math.nan, 0, 0)] for name in finishes}
+    assert endtoend.as_part(endtoend.Races(seeds=1), nothing).absent[0].reason == "nothing to compare: no model"
+
+
+def test_the_study_of_the_race_is_valid_and_searches_the_benchmarks_space() -> None:
+    spec = StudySpec.model_validate(endtoend.spec(endtoend.Races(), 3))
+    assert (spec.seed, spec.run.seed, spec.budget.minutes) == (3, 3, 6.0)
+    assert spec.space == study_spec(rows=1024, epochs=3.0, seed=3).space
