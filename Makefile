@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help demo test test-long check format bench lock clean
+.PHONY: help demo test test-long check format bench bench-search lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ format: $(VENV)/.dev ## put the code into its form
 bench: $(VENV)/.dev ## measure against the Hugging Face Trainer (25 minutes on a quiet machine)
 	$(BIN)/python -m benchmarks
 
+bench-search: $(VENV)/.search ## compare search cost with Optuna, Ray Tune and Syne Tune
+	$(BIN)/python -m benchmarks.replay
+	$(BIN)/python -m benchmarks.endtoend
+
 # The wheel of torch first and alone: asked for as a range, pip would take the newest build with all of CUDA.
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
@@ -59,6 +63,10 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	$(PIP) install --quiet -c constraints.txt -e '.[quickstart,dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.search: $(VENV)/.dev
+	$(PIP) install --quiet -c constraints.txt -e '.[quickstart,dev,bench-search]'
+	@touch $@
 
 lock: ## write the exact versions of this environment into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^torch==([0-9.]+).*/torch==\1/' > constraints.txt

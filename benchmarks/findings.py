@@ -73,6 +73,15 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """A peer that could not be measured here."""
+
+    measure: str
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Part:
     """One part of the benchmark, with everything that was measured for it."""
 
@@ -82,7 +91,10 @@ class Part:
     comparisons: Sequence[Comparison] = ()
     limits: Sequence[Limit] = ()
     differences: Sequence[Difference] = ()
+    absent: Sequence[Absent] = ()
     runs: dict[str, list[Run]] = field(default_factory=dict)
+    repetitions: dict[str, list[float]] = field(default_factory=dict)
+    """By variant, one figure for each repetition."""
 
 
 def compared(

@@ -156,8 +156,8 @@ class Peer:
 
     def _tokenized(self, rows: Dataset) -> Dataset:
         """As people write it; the column of lengths is what grouping by length looks for first."""
-        encode = partial(_encode, tokenizer=self._tokenizer, max_length=self._setting.max_length)
-        return rows.map(encode, batched=True, remove_columns=["text"])
+        work = partial(encode, tokenizer=self._tokenizer, max_length=self._setting.max_length)
+        return rows.map(work, batched=True, remove_columns=["text"])
 
     def _new_trainer(self, seed: int) -> Trainer:
         torch.manual_seed(seed)
@@ -210,7 +210,8 @@ def arguments(setting: Setting, output: Path, *, best: bool, seed: int) -> Train
     return TrainingArguments(**options)
 
 
-def _encode(rows: dict[str, list[Any]], *, tokenizer: Any, max_length: int) -> dict[str, list[Any]]:
+def encode(rows: dict[str, list[Any]], *, tokenizer: Any, max_length: int) -> dict[str, list[Any]]:
+    """Token ids of a batch of rows with a `text`, and their `length`s, which grouping by length looks for."""
     encoding = dict(tokenizer(rows["text"], truncation=True, max_length=max_length))
     return encoding | {"length": [len(ids) for ids in encoding["input_ids"]]}
 

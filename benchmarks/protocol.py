@@ -75,5 +75,17 @@ def mean(values: Sequence[float]) -> Interval:
     return Interval(middle, middle - half, middle + half)
 
 
+def ratio_of_means(peers: Sequence[float], ours: Sequence[float], *, draws: int = 10_000) -> Interval:
+    """The peer's mean by ours, of values that belong together in pairs, with a bootstrap 95 % interval.
+
+    Pairs are drawn with replacement; the ends are percentiles of the drawn ratios.
+    """
+    pairs = np.column_stack([peers, ours])
+    rows = np.random.default_rng(0).integers(len(pairs), size=(draws, len(pairs)))
+    drawn = pairs[rows].mean(axis=1)
+    middle, (low, high) = pairs.mean(axis=0), np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    return Interval(float(middle[0] / middle[1]), float(low), float(high))
+
+
 def _cost(timed: Timed) -> float:
     return timed.wall / timed.work

@@ -5,34 +5,45 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.findings import Comparison, Difference, Limit, Part
+from benchmarks.findings import Absent, Comparison, Difference, Limit, Part
 from benchmarks.protocol import Interval
-from benchmarks.timing import Setting
 from hpo.machine import own_cores
 from pipelines.host import processor_name
 
-_PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "mlflow")
+PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "numpy", "mlflow")
 _HEADER = "| measure | against | peer | ours | peer / ours (95 % interval) | target | |\n|---|---|---|---|---|---|---|"
 
 
-def write(parts: Sequence[Part], setting: Setting, directory: Path, *, name: str, quick: bool) -> str:
-    """Write `NAME.json` and `NAME.md` into `directory`; returns the Markdown."""
+def write(
+    parts: Sequence[Part],
+    setting: Any,
+    directory: Path,
+    *,
+    name: str,
+    quick: bool,
+    command: str = "make bench",
+    packages: Sequence[str] = PACKAGES,
+) -> str:
+    """Write `NAME.json` and `NAME.md` into `directory`; returns the Markdown.
+
+    `setting` is the dataclass of what was measured; of `packages`, the versions are stated.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    circumstances = _circumstances(setting, quick=quick)
-    text = markdown(parts, circumstances)
+    circumstances = _circumstances(asdict(setting), packages, quick=quick)
+    text = markdown(parts, circumstances, command=command)
     values = circumstances | {"parts": {part.name: _as_json(part) for part in parts}}
     (directory / f"{name}.json").write_text(json.dumps(_finite(values), indent=1, allow_nan=False) + "\n", "utf-8")
     (directory / f"{name}.md").write_text(text, "utf-8")
     return text
 
 
-def markdown(parts: Sequence[Part], circumstances: dict[str, Any]) -> str:
+def markdown(parts: Sequence[Part], circumstances: dict[str, Any], *, command: str = "make bench") -> str:
     """The table, and under it what was measured. `circumstances` are those of the JSON."""
     rows = [line for part in parts for line in _rows(part)]
     quick = " Few repetitions: a trial of the benchmark, not a measurement." if circumstances["quick"] else ""
@@ -45,7 +56,7 @@ def markdown(parts: Sequence[Part], circumstances: dict[str, Any]) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in circumstances["versions"].items())
     return "\n".join(
         [
-            f"Measured on {circumstances['machine']}, {circumstances['date']}, by `make bench`.{quick} {versions}.\n",
+            f"Measured on {circumstances['machine']}, {circumstances['date']}, by `{command}`.{quick} {versions}.\n",
             *warning,
             _HEADER,
             *rows,
@@ -62,21 +73,27 @@ def machine() -> str:
     return f"{processor_name()}, {len(own_cores())} cores, {memory:.0f} GiB"
 
 
-def _circumstances(setting: Setting, *, quick: bool) -> dict[str, Any]:
-    values = asdict(setting)
-    for private in ("home", "checkpoint"):  # where things lie on this machine is nobody's business
-        del values[private]
-    if Path(values["model"]).is_dir():
-        values["model"] = "a directory"
-    if Path(values["source"]).exists():
-        values["source"] = "a file"
+def _circumstances(setting: dict[str, Any], packages: Sequence[str], *, quick: bool) -> dict[str, Any]:
+    # Where things lie on this machine is nobody's business.
+    values = {key: value for key, value in setting.items() if key not in {"home", "checkpoint"}}
+    for key, shown in (("model", "a directory"), ("source", "a file")):
+        if key in values and Path(values[key]).exists():
+            values[key] = shown
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "quick": quick,
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": {package: number for package in packages if (number := _version(package))},
         "setting": values,
     }
+
+
+def _version(package: str) -> str:
+    """The version that is installed; empty where none is."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _rows(part: Part) -> list[str]:
@@ -84,6 +101,7 @@ def _rows(part: Part) -> list[str]:
         *(_comparison(one) for one in part.comparisons),
         *(_difference(one) for one in part.differences),
         *(_limit(one) for one in part.limits),
+        *(_absent(one) for one in part.absent),
     ]
 
 
@@ -103,6 +121,10 @@ def _difference(one: Difference) -> str:
 def _limit(one: Limit) -> str:
     value, most = _shown(one.value, one.unit), _shown(one.at_most, one.unit)
     return f"| {one.measure} | | | {value} | | at most {most} | {one.verdict} |"
+
+
+def _absent(one: Absent) -> str:
+    return f"| {one.measure} | {one.peer} | | | | | {one.reason} |"
 
 
 def _shown(value: float, unit: str) -> str:
