@@ -104,10 +104,11 @@ class Tracker:
         """Find or create the study's experiment and parent run; `tags` go to every run of the study."""
         self._tags = dict(tags)
         self.experiment = self._find_experiment(name)
-        run = self._find_run(f"tags.`hpo.study` = '{name}' and tags.`hpo.kind` = 'study'")
+        condition = f"tags.`hpo.study` = '{name}' and tags.`hpo.kind` = 'study'"
+        run = self._find_run(condition)
         if run is None:
             marks = {"hpo.study": name, "hpo.kind": "study", "mlflow.runName": name}
-            run = self._client.create_run(self.experiment, tags=marks)
+            run = self._only(condition, self._client.create_run(self.experiment, tags=marks))
         self.parent = run.info.run_id
         self._client.set_tag(self.parent, "mlflow.note.content", description)
         self._log_params(run, params)
@@ -164,7 +165,8 @@ class Tracker:
     def _trial_run(self, record: dict[str, Any]) -> str:
         """The trial's run: found by its tags, or created with parameters, inputs and tags."""
         study, number = record["study"], record["number"]
-        run = self._find_run(f"tags.`hpo.study` = '{study}' and tags.`hpo.trial` = '{number}'")
+        condition = f"tags.`hpo.study` = '{study}' and tags.`hpo.trial` = '{number}'"
+        run = self._find_run(condition)
         if run is None:
             marks = {
                 "hpo.study": study,
@@ -174,7 +176,10 @@ class Tracker:
                 "mlflow.runName": f"{study}-{number:03d}",
                 "mlflow.note.content": f"Trial {number} of study {study}: {_searched(record)}",
             }
-            run = self._client.create_run(self.experiment, start_time=record["started"], tags=marks | self._tags)
+            tags = marks | self._tags
+            run = self._only(
+                condition, self._client.create_run(self.experiment, start_time=record["started"], tags=tags)
+            )
         elif run.data.tags.get("mlflow.parentRunId") != self.parent:
             self._client.set_tag(run.info.run_id, "mlflow.parentRunId", self.parent)
         self._log_params(run, record["params"])
@@ -229,6 +234,13 @@ class Tracker:
             return str(found.experiment_id)
         location = (self._artifacts / name).absolute().as_uri() if self._artifacts else None
         return str(self._client.create_experiment(name, artifact_location=location, tags=_TRAINING_PAGES))
+
+    def _only(self, condition: str, made: Run) -> Run:
+        """The run just made, as the only one: when a reply is lost, MLflow's client asks again, and two are made."""
+        for run in self._client.search_runs([self.experiment], filter_string=condition):
+            if run.info.run_id != made.info.run_id:
+                self._client.delete_run(run.info.run_id)
+        return made
 
     def _find_run(self, condition: str) -> Run | None:
         found: Sequence[Run] = self._client.search_runs([self.experiment], filter_string=condition, max_results=1)

@@ -168,6 +168,24 @@ def test_a_study_has_one_run_of_its_own_however_often_it_is_opened(client: Mlflo
     assert len(run.inputs.dataset_inputs) == 3
 
 
+def test_a_lost_reply_leaves_one_run(
+    client: MlflowClient, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's client sends a request again when no answer came, although the server had done it."""
+    real = MlflowClient.create_run
+
+    def twice(self: MlflowClient, *args: Any, **kwargs: Any) -> Run:
+        real(self, *args, **kwargs)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", twice)
+    tracker = opened()
+    run_id = tracker.sync_trial(a_trial(tmp_path))
+    alive = [run for run in runs_of(client) if run.info.lifecycle_stage == "active"]
+    assert sorted(run.data.tags["hpo.kind"] for run in alive) == ["study", "trial"]
+    assert run_id in {run.info.run_id for run in alive}
+
+
 def test_sending_twice_stores_once(client: MlflowClient, opened: Opened, tmp_path: Path) -> None:
     directory = a_trial(tmp_path)
     go_on(directory, range(4))
