@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY = true
 .PHONY: help demo test test-long check format bench bench-search lock clean
 
 help:
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: $(VENV)/.demo ## set up, run the quickstart study, and say what to type next
 	$(BIN)/hpo run quickstart

@@ -2,7 +2,7 @@
 
     python -m benchmarks.endtoend                           6 minutes each, seeds 0, 1 and 2: some 40 minutes in all
     python -m benchmarks.endtoend --minutes 15 --seeds 5
-    python -m benchmarks.endtoend --quick                   one seed, one minute
+    python -m benchmarks.endtoend --quick                   one seed, one minute, short trainings
 
 Run it on a quiet machine. Ours searches for the given time; the peer gets all the wall time that our command took, from
 its start to the registered winner. Writes `benchmarks/results/l3.json` and `l3.md`, a quick run `partial-l3`.
@@ -198,9 +198,12 @@ def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endtoend", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=Races.minutes, help="of search, each")
     parser.add_argument("--seeds", type=int, default=Races.seeds)
-    parser.add_argument("--quick", action="store_true", help="one seed, one minute: a trial of the benchmark")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, one minute, short trainings: a trial of the benchmark"
+    )
     options = parser.parse_args(words)
-    races = Races(minutes=1.0, seeds=1) if options.quick else Races(minutes=options.minutes, seeds=options.seeds)
+    races = Races(minutes=options.minutes, seeds=options.seeds)
+    races = Races(minutes=1.0, seeds=1, workload=Workload(rows=128, epochs=2.0)) if options.quick else races
     part = measured(races)
     name = "partial-l3" if options.quick else "l3"
     print(report.write([part], races, _RESULTS, name=name, quick=options.quick, command="make bench-search"))

@@ -25,7 +25,7 @@ def draw_searches(
         reached = np.array([trace.reached(goal(table)) for trace in found])
         share.plot(costs, (reached[:, None] <= costs).mean(axis=0), label=name, **style)
     quality.axhline(100 * goal(table), color="#9A9A9A", linestyle=":", label="best of the table - 0.5 points")
-    quality.set(xlim=(0, until), ylim=(100 * (table.best - 0.04), 100 * table.best + 0.1))
+    quality.set(xlim=(0, until), ylim=(100 * (table.best - 0.03), 100 * float(table.scores.max()) + 0.1))
     quality.set(xlabel="cost in epoch-units", ylabel="accuracy of what is delivered, %")
     quality.set_title(f"Best so far: mean of {len(next(iter(traces.values())))} searches, 95 % band", loc="left")
     share.set(xlim=(0, until), ylim=(0, 1.02), xlabel="cost in epoch-units", ylabel="share of searches")

@@ -1,9 +1,11 @@
 """Search cost of several tools, replayed over stored learning curves (see `benchmarks.table` and `.simulation`).
 
     python -m benchmarks.replay              200 repetitions of every tool; some minutes on two CPU cores
+    python -m benchmarks.replay --strict     60 repetitions to the best single training, luck included
     python -m benchmarks.replay --quick      8 repetitions
 
-A whole run writes `benchmarks/results/l2.json`, `l2.md` and `l2.png`, a quick one `partial-l2` with the same endings.
+Writes `l2.json`, `l2.md` and `l2.png` into `benchmarks/results`, with `--strict` the same as `l2-strict`, a quick run
+`partial-l2`.
 """
 
 import argparse
@@ -25,10 +27,15 @@ from benchmarks.pictures import draw_searches
 from benchmarks.protocol import ratio_of_means
 from benchmarks.simulation import Trace, goal, simulate
 from benchmarks.table import Table, read_table
-from benchmarks.tools import CONTENDERS, OURS, SETTINGS, Contender
+from benchmarks.tools import CONTENDERS, EARLY, OURS, SETTINGS, Contender
 
 PACKAGES = ("optuna", "ray", "syne-tune", "numpy")
 _COST = "search cost"
+_EARLY = "The stopping peers with a first rung at 1/9 of the horizon too, against ours as shipped."
+_SETTINGS = (
+    "Our schedule with other settings against the shipped one (factor 3, floor 600, by accuracy, one bracket). The "
+    "floor is the number of training examples before which no trial is judged. Above 1, the shipped one is cheaper."
+)
 Traces = Mapping[str, Sequence[Trace]]
 
 
@@ -40,7 +47,7 @@ class Replay:
     """Of each tool, with seeds 0, 1, 2 ...; those of equal seed are a pair."""
     budget: float = 150.0
     """Epoch-units after which a search has not got there: it counts with this cost."""
-    watched: float = 60.0
+    watched: float = 40.0
     """Epoch-units that every search goes through, whether or not it has got there."""
     workers: tuple[int, ...] = (2, 1, 4)
     """Workers side by side; the first for pictures and settings too."""
@@ -105,16 +112,19 @@ def _delivered(traces: Traces, peer: str, replay: Replay) -> Difference:
     return difference(f"delivered after {replay.equal_cost:g} epochs", *values, names=(peer, OURS))
 
 
-def settings(main: Traces, table: Table, replay: Replay) -> Part:
-    """Other settings of our schedule against the shipped one, both with the first number of workers."""
-    traces = searches(SETTINGS, table, replace(replay, watched=0.0), workers=replay.workers[0])
+def others(
+    name: str, contenders: Mapping[str, Contender], main: Traces, table: Table, replay: Replay, *, about: str
+) -> Part:
+    """What other contenders cost against the shipped schedule, with the first number of workers."""
+    workers = replay.workers[0]
+    traces = searches(contenders, table, replace(replay, watched=0.0), workers=workers)
     costs = {one: cost(found, table, replay) for one, found in {OURS: main[OURS], **traces}.items()}
+    measure = f"{_COST}, {name}, {workers} workers"
     return Part(
-        "settings",
-        f"Our schedule with other settings against the shipped one (factor 3, floor 600, by accuracy, one bracket). "
-        f"The floor is the number of training examples before which no trial is judged; the horizon is "
-        f"{table.horizon:,}. A ratio above 1: the shipped setting is cheaper. {_never(costs, replay)}",
-        comparisons=[compared(f"{_COST}, ours", costs, peer=one, ours=OURS) for one in traces],
+        name,
+        f"{about} {_never(costs, replay)}",
+        comparisons=[compared(measure, costs, peer=one, ours=OURS) for one in traces],
+        absent=[Absent(measure, one, it.absent) for one, it in contenders.items() if it.absent],
         repetitions={one: [round(value, 3) for value in values] for one, values in costs.items()},
     )
 
@@ -130,7 +140,7 @@ def about(traces: Traces, table: Table, replay: Replay) -> str:
         f"Epoch-units (training examples by {table.rows:,} training rows) until what the tool delivers, its best fully "
         f"trained model, is within 0.5 points of the best of the table ({100 * table.best:.2f} %). Means over "
         f"{replay.repetitions} repetitions, and a ratio of means with a bootstrap interval over pairs of equal seed. "
-        "Evaluations are left out for all. All peers that halve do so at 1/9 and 1/3 of the horizon, factor 3. "
+        "Evaluations are left out for all. All that halve do so at 1/3 of the horizon, factor 3. "
         f"Trials begun and trials fully trained in a mean search: {counts}. {_never(costs, replay)}"
     )
 
@@ -165,19 +175,23 @@ def measured(table: Table, replay: Replay, picture: Path) -> list[Part]:
         if first is None:
             first = traces
             draw_searches(traces, table, picture, until=replay.watched, workers=workers)
-    print("replaying settings of ours ...", file=sys.stderr, flush=True)
-    return [*parts, settings(first or {}, table, replay)]
+    print("replaying other settings ...", file=sys.stderr, flush=True)
+    early = others("earlier rungs", EARLY, first or {}, table, replay, about=_EARLY)
+    return [*parts, early, others("our settings", SETTINGS, first or {}, table, replay, about=_SETTINGS)]
 
 
 def main(words: Sequence[str]) -> None:
     """Parse the options, replay, write and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="eight repetitions: a trial of the benchmark")
+    parser.add_argument("--strict", action="store_true", help="to the best single training of the table, two workers")
     parser.add_argument("--table", type=Path, default=curves.FILE, help="learning curves of benchmarks.curves")
     options = parser.parse_args(words)
-    replay = Replay(repetitions=8) if options.quick else Replay()
-    name, folder = "partial-l2" if options.quick else "l2", curves.FILE.parent
-    parts = measured(read_table(options.table), replay, folder / f"{name}.png")
+    replay = Replay(repetitions=60, workers=(2,)) if options.strict else Replay()
+    replay = replace(replay, repetitions=8) if options.quick else replay
+    name = ("partial-" if options.quick else "") + ("l2-strict" if options.strict else "l2")
+    folder = curves.FILE.parent
+    parts = measured(read_table(options.table, strict=options.strict), replay, folder / f"{name}.png")
     text = report.write(
         parts, replay, folder, name=name, quick=options.quick, command="make bench-search", packages=PACKAGES
     )

@@ -63,7 +63,7 @@ class Table:
         self.error = float(np.median(np.abs(foretold - self.scores)))
         """Of what the neighbours of a training foretell, in half of all cases at most."""
         self.best = float(foretold.max())
-        """The best accuracy that the neighbours of a training foretell."""
+        """What a search is compared with; the best accuracy that the neighbours of a training foretell."""
 
     def __len__(self) -> int:
         return len(self._trainings)
@@ -80,13 +80,18 @@ class Table:
         return self._trainings[int(np.random.default_rng([seed, trial]).choice(nearest, p=chances))]
 
 
-def read_table(file: Path) -> Table:
-    """The table in a file of `benchmarks.curves`. Raises `DataError` when there is none."""
+def read_table(file: Path, *, strict: bool = False) -> Table:
+    """The table in a file of `benchmarks.curves`; `strict` compares with its best single training, luck included.
+
+    Raises `DataError` when there is none.
+    """
     stored = read_json(file)
     if stored is None or len(stored["curves"]) < 2:
         raise DataError(f"{file}: no learning curves; train them with: python -m benchmarks.curves")
     workload = stored["workload"]
-    return Table(stored["curves"], shares=stored["shares"], rows=workload["rows"], epochs=workload["epochs"])
+    table = Table(stored["curves"], shares=stored["shares"], rows=workload["rows"], epochs=workload["epochs"])
+    table.best = float(table.scores.max()) if strict else table.best
+    return table
 
 
 def _training(curve: Mapping[str, Any], shares: list[float]) -> Training:

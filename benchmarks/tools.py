@@ -15,7 +15,7 @@ from benchmarks.table import Table
 
 OURS = "ours"
 MEDIAN = "Optuna, full trials"
-_FACTOR = 3  # of every halving peer: their rungs are at 1/9, 1/3 and the whole horizon
+_FACTOR = 3  # of every halving peer
 
 
 @dataclass(frozen=True)
@@ -50,37 +50,43 @@ def full(table: Table, seed: int) -> Tool:
     return WithPruner(study, marks=[*marks, table.horizon], unit=table.rows)
 
 
-def halving(table: Table, seed: int) -> Tool:
+def halving(table: Table, seed: int, *, rungs: int) -> Tool:
     """TPE and the pruner for asynchronous successive halving, which stops."""
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_FACTOR)
-    return WithPruner(_study(seed, pruner), marks=_marks(table), unit=_unit(table))
+    return WithPruner(_study(seed, pruner), marks=_marks(table, rungs), unit=_unit(table, rungs))
 
 
-def hyperband(table: Table, seed: int) -> Tool:
+def hyperband(table: Table, seed: int, *, rungs: int) -> Tool:
     """TPE and the Hyperband pruner."""
-    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=_FACTOR**2, reduction_factor=_FACTOR)
-    return WithPruner(_study(seed, pruner), marks=_marks(table), unit=_unit(table))
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=_FACTOR**rungs, reduction_factor=_FACTOR)
+    return WithPruner(_study(seed, pruner), marks=_marks(table, rungs), unit=_unit(table, rungs))
 
 
-def ray_asha(table: Table, seed: int) -> Tool:
+def ray_asha(table: Table, seed: int, *, rungs: int) -> Tool:
     """Ray Tune's ASHA over random configurations."""
-    return RayAsha(seed=seed, marks=_marks(table), unit=_unit(table), factor=_FACTOR)
+    return RayAsha(seed=seed, marks=_marks(table, rungs), unit=_unit(table, rungs), factor=_FACTOR)
 
 
-def syne_tune(table: Table, seed: int, *, name: str) -> Tool:
+def syne_tune(table: Table, seed: int, *, rungs: int, name: str) -> Tool:
     """One of Syne Tune's baselines of the kind ASHA."""
-    return SyneTune(name, seed=seed, marks=_marks(table), unit=_unit(table), factor=_FACTOR)
+    return SyneTune(name, seed=seed, marks=_marks(table, rungs), unit=_unit(table, rungs), factor=_FACTOR)
 
 
-CONTENDERS: dict[str, Contender] = {
-    OURS: Contender(ours),
-    MEDIAN: Contender(full, target=4.0),
-    "Optuna, successive halving": Contender(halving, target=1.5),
-    "Optuna, Hyperband": Contender(hyperband, target=1.5),
-    "Ray Tune ASHA": Contender(ray_asha, target=1.5, needs="ray"),
-    "Syne Tune ASHA": Contender(partial(syne_tune, name="ASHA"), target=1.5, needs="syne-tune"),
-    "Syne Tune BOHB": Contender(partial(syne_tune, name="BOHB"), target=1.5, needs="syne-tune"),
-}
+def stopping(rungs: int, *, words: str = "", target: float | None = None) -> dict[str, Contender]:
+    """The peers that halve and stop: so many rungs, at the horizon divided by powers of the factor."""
+    return {
+        f"Optuna, successive halving{words}": Contender(partial(halving, rungs=rungs), target),
+        f"Optuna, Hyperband{words}": Contender(partial(hyperband, rungs=rungs), target),
+        f"Ray Tune ASHA{words}": Contender(partial(ray_asha, rungs=rungs), target, needs="ray"),
+        f"Syne Tune ASHA{words}": Contender(partial(syne_tune, rungs=rungs, name="ASHA"), target, needs="syne-tune"),
+        f"Syne Tune BOHB{words}": Contender(partial(syne_tune, rungs=rungs, name="BOHB"), target, needs="syne-tune"),
+    }
+
+
+CONTENDERS = {OURS: Contender(ours), MEDIAN: Contender(full, target=4.0)} | stopping(1, target=1.5)
+"""The comparison: all that halve do so at a third of the horizon, where our shipped schedule does."""
+EARLY = stopping(2, words=", rungs at 1/9 and 1/3")
+"""The stopping peers with one more, earlier rung."""
 
 _RUNGS = {  # floors scaled to a horizon of 3,072 examples, by factor: those that give rungs of their own
     2: (300, 600, 1000),
@@ -108,10 +114,10 @@ def _study(seed: int, pruner: optuna.pruners.BasePruner) -> optuna.Study:
     return optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, study_name=f"replay-{seed}")
 
 
-def _unit(table: Table) -> int:
-    """Examples in the unit of resource of the halving peers: a ninth of the horizon."""
-    return table.horizon // _FACTOR**2
+def _unit(table: Table, rungs: int) -> int:
+    """Examples in the unit of resource of the halving peers: the first rung."""
+    return table.horizon // int(_FACTOR**rungs)
 
 
-def _marks(table: Table) -> list[int]:
-    return [_unit(table), table.horizon // _FACTOR, table.horizon]
+def _marks(table: Table, rungs: int) -> list[int]:
+    return [table.horizon // int(_FACTOR**power) for power in range(rungs, -1, -1)]
