@@ -207,7 +207,8 @@ def _journal_window(trial: Trial, learning_rate: float, *, grad_norm: float) -> 
 def _predict(trial: Trial, *, watch: Watch) -> Predictions:
     """Probabilities of the select split. Raises `DivergedError` when they are not finite."""
     split = trial.dataset.splits["select"]
-    logits = predict_logits(trial.trainee, trial.select, each=watch.stop_requested)  # a sign of life with each batch
+    progress = {"step": trial.trainee.step, "total": trial.trainee.total_steps}
+    logits = predict_logits(trial.trainee, trial.select, each=lambda: watch.tell(progress))  # signs of life
     try:
         return Predictions(
             ids=split.ids,

@@ -169,7 +169,7 @@ def test_exported_model_is_plain_and_scores_as_it_was_trained(
     seen: list[Any] = []
     predict = run_module.predict_logits
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "predict_logits", lambda *given: seen.append(predict(*given)) or seen[-1])
+        patch.setattr(run_module, "predict_logits", lambda *given, each=None: seen.append(predict(*given)) or seen[-1])
         result = run(job)
     exported, report = AutoModelForSequenceClassification.from_pretrained(
         job.directory / "model", output_loading_info=True

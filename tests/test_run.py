@@ -527,7 +527,7 @@ def test_logits_that_are_not_finite_are_divergence(
 ) -> None:
     predict = run_module.predict_logits
 
-    def poisoned(*arguments: Any) -> Any:
+    def poisoned(*arguments: Any, each: Any = None) -> Any:
         logits = predict(*arguments)
         logits[3, 1] = np.inf
         logits[4, 0] = np.nan
