@@ -39,7 +39,9 @@ class Halving:
 
         A trial that rests where no rung is has nothing to wait for: a crash left it there at its end.
         """
-        found = [(-one.examples, one.number) for one in standings.values() if one.rests and self._is_past_rungs(one)]
+        found = [
+            (-one.examples, one.number) for one in standings.values() if one.rests and one.examples not in self._rungs
+        ]
         for rung in self._all_rungs(standings, planned):
             found += [(-rung.examples, one.number) for one in rung.ranked[: rung.quota] if _rests_at(one, rung)]
         return [number for _, number in sorted(found)]
@@ -50,9 +52,6 @@ class Halving:
         for rung in self._all_rungs(standings, planned):
             found += [one.number for one in rung.ranked[rung.largest_quota :] if _rests_at(one, rung)]
         return sorted(found)
-
-    def _is_past_rungs(self, one: Standing) -> bool:
-        return one.examples not in self._rungs
 
     def _all_rungs(self, standings: Standings, planned: int) -> list["_Rung"]:
         rungs: list[_Rung] = []

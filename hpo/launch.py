@@ -25,7 +25,7 @@ from hpo.promotion import Decision, promote
 from hpo.report import draw_study, summary
 from hpo.scheduling import schedule_in_words
 from hpo.space import most_demanding
-from hpo.spec import Budget, StudySpec
+from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from pipelines.config import flatten
@@ -72,18 +72,26 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
         display.say(f"data: {note}")
     make_home(places)
     ledger = Ledger(places.storage)
-    with leased(ledger, spec.name) as lease:
+    with disk_full_errors(places.home), leased(ledger, spec.name) as lease:
         refuse_changes(spec.name, ledger.definition(spec.name), definition(spec, data_digest=dataset.digest))
-        spec = spec.model_copy(update={"budget": _settled(spec, ledger, places=places)})
+        spec, over = _settled(spec, ledger, places=places)
         save_dataset(dataset, places.study(spec.name) / "data")
-        over = _is_over(spec, ledger, places=places)
-        with (
-            disk_full_errors(places.home),
-            staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff,
-        ):
+        with staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff:
             share = staff.share
             display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
             return _session(spec, dataset, places=places, lease=lease, staff=staff, over=over, display=display)
+
+
+def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> tuple[StudySpec, bool]:
+    """The spec with its additional trials counted from what the study has; and whether its budget is spent already."""
+    row = ledger.study(spec.name)
+    if row is None:
+        return spec.model_copy(update={"budget": settled(spec.budget, before=None, finished=0)}), False
+    finished = len(finished_trials(load_study(spec.name, places=places)))
+    before = StudySpec.model_validate_json(row.spec).budget
+    budget = settled(spec.budget, before=before, finished=finished)
+    over = spent(budget, Progress(finished, minutes=row.seconds / 60)) is not None
+    return spec.model_copy(update={"budget": budget}), over
 
 
 def _site(spec: StudySpec, dataset: Dataset, places: Places) -> Site:
@@ -224,27 +232,6 @@ def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Ca
         return choices[0]
 
     return all_ready
-
-
-def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> Budget:
-    """The budget with its additional trials counted from what the study has."""
-    row = ledger.study(spec.name)
-    before = StudySpec.model_validate_json(row.spec).budget if row else None
-    return settled(spec.budget, before=before, finished=_finished(spec.name, ledger, places=places))
-
-
-def _finished(name: str, ledger: Ledger, *, places: Places) -> int:
-    """How many trials of a study are over; none where there is no such study yet."""
-    return len(finished_trials(load_study(name, places=places))) if ledger.study(name) else 0
-
-
-def _is_over(spec: StudySpec, ledger: Ledger, *, places: Places) -> bool:
-    """Whether the budget is spent already, so that no worker needs to start."""
-    row = ledger.study(spec.name)
-    if row is None:
-        return False
-    finished = _finished(spec.name, ledger, places=places)
-    return spent(spec.budget, Progress(finished, minutes=row.seconds / 60)) is not None
 
 
 def _fixed_precision(study: optuna.Study, choice: Choice | None, *, display: Display) -> str:

@@ -18,9 +18,8 @@ from typing import Any
 
 import psutil
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
 
-from hpo.ledger import Ledger, Table, created
+from hpo.ledger import LeaseRow, Ledger
 from pipelines.errors import StorageError
 
 LEASE_SECONDS = 30.0  # without a sign of life, after which another machine may take over
@@ -29,19 +28,6 @@ _BEAT_SECONDS = 5.0  # between two signs of life
 
 class LeaseLostError(StorageError):
     """Another controller runs the study now; this one must not write."""
-
-
-class LeaseRow(Table):
-    """Who runs a study, or ran it last."""
-
-    __tablename__ = "hpo_leases"
-    study: Mapped[str] = mapped_column(sa.String(80), primary_key=True)
-    token: Mapped[int]
-    """Rises with every holder."""
-    holder: Mapped[str] = mapped_column(sa.Text)
-    """A `Holder` as JSON."""
-    expires: Mapped[float]
-    """Seconds by the database's clock; 0 when the holder gave it back."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +137,6 @@ def leased(ledger: Ledger, study: str) -> Iterator[Lease]:
 
 def take(ledger: Ledger, study: str) -> Lease:
     """Become the holder. Raises `StorageError` naming the holder when another process has it."""
-    created(lambda: Table.metadata.create_all(ledger.engine))
     me = json.dumps(asdict(_myself()))
     for _ in range(20):  # each round that fails, somebody else was quicker
         before, now = _look(ledger, study)
@@ -174,7 +159,6 @@ def take(ledger: Ledger, study: str) -> Lease:
 
 def holder_of(ledger: Ledger, study: str) -> Holder | None:
     """Who runs a study now; None when nobody does."""
-    created(lambda: Table.metadata.create_all(ledger.engine))
     row, now = _look(ledger, study)
     return Holder(**json.loads(row.holder)) if row is not None and _is_held(row, now=now) else None
 

@@ -16,11 +16,11 @@ from pipelines.errors import StorageError
 Made = TypeVar("Made")
 
 
-class Table(DeclarativeBase):
+class _Table(DeclarativeBase):
     """Base of the ledger's tables."""
 
 
-class StudyRow(Table):
+class StudyRow(_Table):
     """One study: its frozen definition and the time it has used."""
 
     __tablename__ = "hpo_studies"
@@ -34,7 +34,7 @@ class StudyRow(Table):
     """Wall-clock seconds over all sessions."""
 
 
-class SegmentRow(Table):
+class SegmentRow(_Table):
     """One segment that a worker ran, lost or finished: the spend of a trial."""
 
     __tablename__ = "hpo_segments"
@@ -54,7 +54,7 @@ class SegmentRow(Table):
     __table_args__ = (sa.Index("hpo_segments_by_trial", "study", "trial"),)
 
 
-class DecisionRow(Table):
+class DecisionRow(_Table):
     """One decision about a registered model's alias."""
 
     __tablename__ = "hpo_decisions"
@@ -68,6 +68,19 @@ class DecisionRow(Table):
     __table_args__ = (sa.UniqueConstraint("model", "key"),)
 
 
+class LeaseRow(_Table):
+    """Who runs a study, or ran it last; see `hpo.lease`."""
+
+    __tablename__ = "hpo_leases"
+    study: Mapped[str] = mapped_column(sa.String(80), primary_key=True)
+    token: Mapped[int]
+    """Rises with every holder."""
+    holder: Mapped[str] = mapped_column(sa.Text)
+    """A `hpo.lease.Holder` as JSON."""
+    expires: Mapped[float]
+    """Seconds by the database's clock; 0 when the holder gave it back."""
+
+
 class Ledger:
     """Reads and writes the tables; every method is one transaction."""
 
@@ -75,7 +88,7 @@ class Ledger:
         self.url = url
         with storage_errors(url):
             self.engine = sa.create_engine(url, **engine_options(url))
-            created(lambda: Table.metadata.create_all(self.engine))
+            created(lambda: _Table.metadata.create_all(self.engine))
 
     def definition(self, name: str) -> dict[str, Any] | None:
         """What may not change in a study; None where there is no such study yet."""
@@ -124,6 +137,11 @@ class Ledger:
         with Session(self.engine) as session:
             row = session.scalar(sa.select(DecisionRow).where(DecisionRow.model == model, DecisionRow.key == key))
             return json.loads(row.decision) if row else None
+
+    def decisions(self) -> list[DecisionRow]:
+        """All decisions about aliases."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(sa.select(DecisionRow)))
 
     def add_decision(self, *, model: str, key: str, at: str, decision: dict[str, Any]) -> None:
         """Record a decision about an alias."""

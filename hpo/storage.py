@@ -17,8 +17,7 @@ from hpo.spec import StudySpec
 from pipelines.config import flatten
 from pipelines.errors import ConfigError
 
-IMPORTED = "imported_from"
-"""A trial's attribute: `STUDY/NUMBER` where it was trained. It teaches the sampler, and is no trial of this study."""
+_IMPORTED = "imported_from"  # a trial's attribute: where it was trained. It teaches the sampler, and is not counted
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -81,13 +80,17 @@ def best_trial(study: optuna.Study) -> optuna.trial.FrozenTrial | None:
 
     Trials that were imported from another study are left out: their models are not here.
     """
-    return best_of(study, [one for one in study.get_trials(deepcopy=False) if IMPORTED not in one.user_attrs])
+    return best_of(study, own_trials(study))
 
 
 def finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """Trials of this study that will not train again."""
-    trials = study.get_trials(deepcopy=False)
-    return [trial for trial in trials if trial.state.is_finished() and IMPORTED not in trial.user_attrs]
+    return [trial for trial in own_trials(study) if trial.state.is_finished()]
+
+
+def own_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials of this study, proposals that wait among them, without those that were imported."""
+    return [trial for trial in study.get_trials(deepcopy=False) if _IMPORTED not in trial.user_attrs]
 
 
 def best_of(study: optuna.Study, trials: Iterable[optuna.trial.FrozenTrial]) -> optuna.trial.FrozenTrial | None:

@@ -20,7 +20,7 @@ from hpo.records import write_record
 from hpo.schedule import Stage, Standing
 from hpo.scheduling import scheduling
 from hpo.spec import StudySpec
-from hpo.storage import IMPORTED, best_of
+from hpo.storage import best_of, own_trials
 from pipelines.config import RunConfig
 from pipelines.segment import SegmentResult
 
@@ -78,8 +78,8 @@ class Trials:
     """The best COMPLETE one so far."""
 
     def __post_init__(self) -> None:
-        for trial in self.study.get_trials(deepcopy=False):
-            if trial.state != TrialState.WAITING and IMPORTED not in trial.user_attrs:
+        for trial in own_trials(self.study):
+            if trial.state != TrialState.WAITING:
                 self.standings[trial.number] = self._standing(trial)
                 if trial.state.is_finished():
                     self.ended[trial.number] = trial
@@ -142,7 +142,6 @@ class Trials:
             self.study.tell(active.trial, values, state=state)
         self.ended[active.number] = self._stored(active)
         before, self.best = self.best, best_of(self.study, self.ended.values())
-        self.mirror.changed(self.directory(active.number))
         self.free_disk({active.number} | ({before.number} if before else set()))
         self.begin(active.trial).over = True  # last: until then, all of this may be done again
 

@@ -104,11 +104,8 @@ class Tracker:
         """Find or create the study's experiment and parent run; `tags` go to every run of the study."""
         self._tags = dict(tags)
         self.experiment = self._find_experiment(name)
-        condition = f"tags.`hpo.study` = '{name}' and tags.`hpo.kind` = 'study'"
-        run = self._find_run(condition)
-        if run is None:
-            marks = {"hpo.study": name, "hpo.kind": "study", "mlflow.runName": name}
-            run = self._only(condition, self._client.create_run(self.experiment, tags=marks))
+        marks = {"hpo.study": name, "hpo.kind": "study", "mlflow.runName": name}
+        run = self._find_run(_of_study(name)) or self._make_run(_of_study(name), tags=marks)
         self.parent = run.info.run_id
         self._client.set_tag(self.parent, "mlflow.note.content", description)
         self._log_params(run, params)
@@ -118,7 +115,7 @@ class Tracker:
     def take_up_study(self, name: str) -> None:
         """Go on with the study's runs as they are, to mend them. Raises `StorageError` where it has none of its own."""
         self.experiment = self._find_experiment(name)
-        run = self._find_run(f"tags.`hpo.study` = '{name}' and tags.`hpo.kind` = 'study'")
+        run = self._find_run(_of_study(name))
         if run is None:
             raise StorageError(f"study {name!r} has no run of its own in MLflow; run the same command again")
         self.parent = run.info.run_id
@@ -176,10 +173,7 @@ class Tracker:
                 "mlflow.runName": f"{study}-{number:03d}",
                 "mlflow.note.content": f"Trial {number} of study {study}: {_searched(record)}",
             }
-            tags = marks | self._tags
-            run = self._only(
-                condition, self._client.create_run(self.experiment, start_time=record["started"], tags=tags)
-            )
+            run = self._make_run(condition, tags=marks | self._tags, started=record["started"])
         elif run.data.tags.get("mlflow.parentRunId") != self.parent:
             self._client.set_tag(run.info.run_id, "mlflow.parentRunId", self.parent)
         self._log_params(run, record["params"])
@@ -235,8 +229,9 @@ class Tracker:
         location = (self._artifacts / name).absolute().as_uri() if self._artifacts else None
         return str(self._client.create_experiment(name, artifact_location=location, tags=_TRAINING_PAGES))
 
-    def _only(self, condition: str, made: Run) -> Run:
-        """The run just made, as the only one: when a reply is lost, MLflow's client asks again, and two are made."""
+    def _make_run(self, condition: str, *, tags: Mapping[str, str], started: int | None = None) -> Run:
+        """Create a run, as the only one: when a reply is lost, MLflow's client asks again, and two are made."""
+        made = self._client.create_run(self.experiment, start_time=started, tags=dict(tags))
         for run in self._client.search_runs([self.experiment], filter_string=condition):
             if run.info.run_id != made.info.run_id:
                 self._client.delete_run(run.info.run_id)
@@ -274,6 +269,11 @@ def dataset_inputs(dataset: Dataset) -> list[DatasetInput]:
         for name, split in dataset.splits.items()
         if len(split)
     ]
+
+
+def _of_study(name: str) -> str:
+    """What finds the run of a study itself."""
+    return f"tags.`hpo.study` = '{name}' and tags.`hpo.kind` = 'study'"
 
 
 def _as_text(value: Any) -> str:

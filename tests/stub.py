@@ -110,7 +110,7 @@ _FAULTS: dict[str, Callable[[], None]] = {
 
 def _pick_up(directory: Path) -> int:
     """The step to go on from: held in memory, else that of the newest checkpoint, else 0."""
-    if directory in _HELD:
+    if directory in _HELD and (directory / "progress.jsonl").exists():  # else another test's, under the same path
         return _HELD[directory]
     return max((int(path.name.removeprefix("step-")) for path in (directory / "checkpoints").glob("step-*")), default=0)
 

@@ -19,9 +19,10 @@ from mlflow.entities import Metric
 from typer.testing import CliRunner
 
 from hpo.cli import app
-from hpo.doctor import Examination, examine, processes, treat
+from hpo.doctor import Examination, examine, treat
 from hpo.doctor import secrets as doctor_secrets
 from hpo.executors.local import LocalExecutor
+from hpo.lease import leased
 from hpo.ledger import Ledger
 from hpo.places import Places
 from hpo.storage import best_trial, load_study
@@ -747,7 +748,7 @@ def test_a_study_that_is_being_run_is_not_judged_for_what_is_unfinished(
         if len(looks) < 4 and any(active.progress for active in controller.running.values()):
             looks.append(examine(patient.places))
 
-    with processes.held(patient.places, "toy"):
+    with leased(Ledger(patient.places.storage), "toy"):
         run(home, executor, show=look)
     assert [found.findings for found in looks] == [[]] * 4
     assert {one.note for found in looks for one in found.examined} == {
@@ -758,7 +759,7 @@ def test_a_study_that_is_being_run_is_not_judged_for_what_is_unfinished(
 def test_what_must_hold_even_then_is_found_in_a_study_that_is_being_run(patient: Patient) -> None:
     (patient.trial(OTHER) / ".model.1.tmp").mkdir()
     patient.client.log_batch(patient.run_id(OTHER), metrics=[Metric("train/loss", 1 / 3, 1, 3)])
-    with processes.held(patient.places, "toy"):
+    with leased(Ledger(patient.places.storage), "toy"):
         assert patient.found() == [("I5", OTHER, "train/loss at step 3 stands more than once in MLflow")]
 
 
@@ -766,7 +767,7 @@ def test_a_study_that_is_being_run_is_not_mended(patient: Patient) -> None:
     leftover = patient.trial(OTHER) / ".model.1.tmp"
     leftover.mkdir()
     said: list[str] = []
-    with processes.held(patient.places, "toy"):
+    with leased(Ledger(patient.places.storage), "toy"):
         with pytest.raises(StorageError) as refused:
             treat(patient.places, study="toy", say=said.append)
         treat(patient.places, say=said.append)

@@ -13,6 +13,7 @@ from hpo.doctor.case import AGAIN, Case, read_case
 from hpo.doctor.finding import Finding, Remedy
 from hpo.doctor.mend import apply_remedies
 from hpo.doctor.reach import Reach, reach
+from hpo.lease import holder_of, leased
 from hpo.ledger import Ledger, StudyRow
 from hpo.listing import no_such_study, storage_exists
 from hpo.places import Places
@@ -65,6 +66,7 @@ class _Sources:
     """Where everything is read from."""
 
     places: Places
+    ledger: Ledger
     storage: optuna.storages.RDBStorage
     mlflow: Reach
 
@@ -75,8 +77,9 @@ def examine(places: Places, *, study: str | None = None) -> Examination:
     Raises `ConfigError` when there is no such study, `StorageError` when its database does not answer. MLflow may be
     away: that is a finding, and everything else is examined.
     """
-    rows = _rows(places, study)
-    return _examine(rows, _open(places)) if rows else Examination([], [])
+    ledger = _ledger(places)
+    rows = _rows(ledger, study)
+    return _examine(rows, _open(places, ledger)) if ledger and rows else Examination([], [])
 
 
 def treat(places: Places, *, study: str | None = None, say: Callable[[str], None]) -> Examination:
@@ -84,15 +87,16 @@ def treat(places: Places, *, study: str | None = None, say: Callable[[str], None
 
     Raises `StorageError` when the named study is being run; where none is named, such studies are left out.
     """
-    rows = _rows(places, study)
-    if not rows:
+    ledger = _ledger(places)
+    rows = _rows(ledger, study)
+    if ledger is None or not rows:
         return Examination([], [])
-    sources = _open(places)
+    sources = _open(places, ledger)
     for row in rows:
-        if study is None and processes.is_being_run(places, row.name):
+        if study is None and holder_of(sources.ledger, row.name):
             say(f"study {row.name}: it is being run, and nothing of it was mended")
             continue
-        with processes.held(places, row.name):
+        with leased(sources.ledger, row.name):
             _treat(row, sources, say=say)
     return _examine(rows, sources)
 
@@ -100,7 +104,7 @@ def treat(places: Places, *, study: str | None = None, say: Callable[[str], None
 def _examine(rows: list[StudyRow], sources: _Sources) -> Examination:
     cases = [_case(row, sources) for row in rows]
     findings = [finding for case in cases for finding in _judge(case)]
-    decisions = registry.read_decisions(sources.places.storage)
+    decisions = sources.ledger.decisions()
     judged = sources.mlflow.ask(lambda client: registry.check(cases, decisions, client=client))
     about_versions, versions = judged or ([], {})
     findings += about_versions
@@ -123,17 +127,22 @@ def _treat(row: StudyRow, sources: _Sources, *, say: Callable[[str], None]) -> N
 
 def _case(row: StudyRow, sources: _Sources) -> Case:
     """A study as it is now; one whose session began or ended while it was read counts as being run."""
-    live = processes.is_being_run(sources.places, row.name)
+    live = holder_of(sources.ledger, row.name) is not None
     case = _read(row, sources, live=live)
-    return replace(case, live=live or processes.is_being_run(sources.places, row.name))
+    return replace(case, live=live or holder_of(sources.ledger, row.name) is not None)
 
 
-def _open(places: Places) -> _Sources:
-    return _Sources(places, open_storage(places.storage), reach(places.tracking))
+def _ledger(places: Places) -> Ledger | None:
+    """The ledger, where there is one: it must not be made by looking at it."""
+    return Ledger(places.storage) if storage_exists(places) else None
 
 
-def _rows(places: Places, study: str | None) -> list[StudyRow]:
-    rows = Ledger(places.storage).studies() if storage_exists(places) else []
+def _open(places: Places, ledger: Ledger) -> _Sources:
+    return _Sources(places, ledger, open_storage(places.storage), reach(places.tracking))
+
+
+def _rows(ledger: Ledger | None, study: str | None) -> list[StudyRow]:
+    rows = ledger.studies() if ledger else []
     if study is None:
         return rows
     if study not in (names := [row.name for row in rows]):

@@ -13,7 +13,7 @@ from hpo.budget import Progress, spent
 from hpo.ledger import StudyRow
 from hpo.places import Places
 from hpo.spec import StudySpec
-from hpo.storage import IMPORTED, best_trial
+from hpo.storage import best_trial, own_trials
 from pipelines.files import read_json
 from pipelines.journal import Record, read_journal
 
@@ -131,8 +131,7 @@ def read_case(
     study = None
     with contextlib.suppress(KeyError):
         study = optuna.load_study(study_name=spec.name, storage=storage)
-    trials = study.get_trials(deepcopy=False) if study else []
-    own = {trial.number: trial for trial in trials if IMPORTED not in trial.user_attrs}
+    own = {trial.number: trial for trial in own_trials(study)} if study else {}
     return Case(spec, row, places, live, study, own, dict(_records(places.study(spec.name))), runs)
 
 

@@ -13,7 +13,7 @@ INVARIANTS = {
     "I9": "every file whole, and none that nobody needs",
     "I10": "every version can be downloaded, is what was registered, and loads offline",
     "I11": "aliases and decisions name such versions",
-    "I14": "no process and no lock of a session that is gone",
+    "I14": "no process of a session that is gone",
     "I16": "no password in a record",
     "places": "every place answers",
 }

@@ -1,30 +1,14 @@
-"""Who is at work on a study, and what a session that is gone left running."""
+"""What a session that is gone left running."""
 
 import contextlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from hpo.doctor.case import Case
 from hpo.doctor.finding import Finding
-from hpo.lease import holder_of, leased
-from hpo.ledger import Ledger
-from hpo.places import Places
-
-
-def is_being_run(places: Places, study: str) -> bool:
-    """Whether a controller holds the study now."""
-    return holder_of(Ledger(places.storage), study) is not None
-
-
-@contextmanager
-def held(places: Places, study: str) -> Iterator[None]:
-    """Hold a study, so that nobody runs it meanwhile. Raises `StorageError` naming whoever runs it."""
-    with leased(Ledger(places.storage), study):
-        yield
 
 
 def check(case: Case) -> Iterator[Finding]:

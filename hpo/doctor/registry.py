@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from sqlalchemy.orm import Session
 
 from hpo.doctor.case import AGAIN, Case
 from hpo.doctor.finding import Finding
-from hpo.ledger import DecisionRow, engine_options
+from hpo.ledger import DecisionRow
 from pipelines.errors import ModelError
 from pipelines.loader import open_model
 from pipelines.registry import KEY, pull
@@ -43,13 +41,6 @@ def _read_models(client: MlflowClient) -> list[Model]:
 def _model(client: MlflowClient, name: str, aliases: dict[str, Any]) -> Model:
     versions = {str(version.version): version for version in client.search_model_versions(f"name = '{name}'")}
     return Model(name, {alias: str(version) for alias, version in aliases.items()}, versions)
-
-
-def read_decisions(url: str) -> list[DecisionRow]:
-    """All decisions in the ledger."""
-    engine = sa.create_engine(url, **engine_options(url))
-    with Session(engine, expire_on_commit=False) as session:
-        return list(session.scalars(sa.select(DecisionRow)))
 
 
 def check(
