@@ -161,10 +161,7 @@ class Controller:
     def _begin_one(self) -> bool:
         """Begin what comes first: a trial of an earlier session, a promoted one, a new one. False: there is nothing."""
         if not self._pending and (number := self._promoted()) is not None:
-            active = self.resting.get(number) or self._restored(number)
-            self.trials.record(active, state="RUNNING")
-            self._submit_next(active)
-            self.resting.pop(number, None)
+            self._resume(number)
             return True
         if not self._pending:
             if len(self.trials.standings) >= self.spec.budget.trials:
@@ -196,6 +193,22 @@ class Controller:
         self.trials.record(active, state="RUNNING")
         self._submit(active)
 
+    def _resume(self, number: int) -> None:
+        """Send a resting trial to its next stage."""
+        active, reason = self._at_rest(number)
+        if reason is not None:  # this machine has less memory than the one where it began
+            self.trials.end(active, TrialState.PRUNED, reason=reason)
+        else:
+            self.trials.record(active, state="RUNNING")
+            self._submit_next(active)
+        self.resting.pop(number, None)
+
+    def _at_rest(self, number: int) -> tuple[Active, str | None]:
+        """A resting trial, and why it cannot go on here (None: it can)."""
+        if number in self.resting:
+            return self.resting[number], None
+        return self._planned(next(one for one in self.trials.unfinished() if one.number == number))
+
     def _planned(self, trial: optuna.Trial | FrozenTrial) -> tuple[Active, str | None]:
         if isinstance(trial, FrozenTrial):
             self._set_sampler(trial.number)  # it may not have all its values
@@ -206,10 +219,6 @@ class Controller:
         if standing.rests:  # it stands at the end of a stage
             active.at -= 1
         return active, reason
-
-    def _restored(self, number: int) -> Active:
-        """A trial that rests since an earlier session."""
-        return self._planned(next(one for one in self.trials.unfinished() if one.number == number))[0]
 
     def _set_sampler(self, number: int) -> None:
         self.study.sampler = Informed(new_sampler(self.spec, trial=number))
@@ -251,7 +260,7 @@ class Controller:
 
     def _hear(self, active: Active, progress: dict[str, float]) -> None:
         """Take in what a running trial tells."""
-        active.progress = progress
+        active.progress |= progress  # an evaluation tells no loss: the last one stays
         self._count_examples(active, step=int(progress.get("step", 0)))
         self.mirror.changed(self.trials.directory(active.number))
 
@@ -330,8 +339,7 @@ class Controller:
         busy = {active.number for active in self.running.values()}
         for number in self.schedule.hopeless(self.trials.standings, planned=self.spec.budget.trials):
             if number not in busy:
-                active = self.resting.get(number) or self._restored(number)
-                self.trials.end(active, TrialState.PRUNED, reason=_BEHIND)
+                self.trials.end(self._at_rest(number)[0], TrialState.PRUNED, reason=_BEHIND)
                 self.resting.pop(number, None)
         self._news = False
 
@@ -382,7 +390,7 @@ class Controller:
         """End what had no time to finish."""
         for trial in self.trials.unfinished():
             active, _ = self._planned(trial)
-            if self.trials.standings[trial.number].rests:
+            if self.trials.standings[trial.number].rests and active.stages:
                 self.trials.send(active, active.stages[active.at + 1].examples)  # it was not beaten
             self.trials.end(active, TrialState.PRUNED, reason=f"budget: {reason}")
 

@@ -739,6 +739,21 @@ def test_minutes_end_a_halved_study_and_more_trials_go_on_from_there(
     assert states(more)["RUNNING"] == 0
 
 
+def test_a_resting_trial_that_no_longer_fits_into_memory_is_ended_with_the_reason(session: Session) -> None:
+    def stop(controller: Controller) -> None:
+        if controller.paused:
+            controller.request_stop(signal.SIGTERM)
+
+    first = session({"pace": 0.02}, **HALVING, budget={"trials": 3}, show=stop)
+    first.run()
+    tiny = Prospect({"minilm": a_cost()}, each=0.1 * GIB, whole=0.1 * GIB)
+    second = session({}, **HALVING, budget={"trials": 3}, prospect=tiny)
+    assert second.run() == "all 3 trials are finished"
+    reasons = {trial.user_attrs["reason"] for trial in second.study.get_trials()}
+    assert "infeasible: needs about 1.0 GiB, this machine has 0.1 GiB" in reasons
+    assert states(second) == {"PRUNED": 3}
+
+
 def test_a_study_cannot_change_its_schedule(session: Session) -> None:
     session(**HALVING, budget={"trials": 1}).run()
     with pytest.raises(ConfigError) as caught:
