@@ -196,10 +196,11 @@ def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.curves", description=__doc__.partition("\n")[0])
     parser.add_argument("--configurations", type=int, default=64, help="so many of the Sobol sequence")
     parser.add_argument("--seed", type=int, default=0, help="of head, order of batches and dropout")
+    parser.add_argument("--rows", type=int, default=Workload.rows, help="to train on; three epochs of them")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args(words)
-    workload = Workload()
+    workload = Workload(rows=options.rows)
 
     def works(curves: list[Curve]) -> list[Work]:
         left = missing(curves, configurations=options.configurations, seed=options.seed)
