@@ -46,6 +46,22 @@ _KINDS: dict[str, Callable[..., Terminator]] = {
 }
 
 
+class Convergence:
+    """A study's terminator, asked once for each COMPLETE trial, since it takes its time."""
+
+    def __init__(self, component: Component | None) -> None:
+        self._component = component
+        self._reached = new_terminator(component) if component else None
+        self._judged = 0
+
+    def reason(self, study: optuna.Study, *, complete: int) -> str | None:
+        """Why the study may end, which has so many COMPLETE trials; None while it may go on."""
+        if self._component is None or self._reached is None or complete <= self._judged:
+            return None
+        self._judged = complete
+        return f"converged: {self._component.name} sees nothing left to gain" if self._reached(study) else None
+
+
 def new_terminator(component: Component) -> Callable[[optuna.Study], bool]:
     """Whether a study has nothing left to gain, to be asked. Raises `ConfigError` for an unknown name or option."""
     kind = find_kind(component, _KINDS, section="terminator")

@@ -1,8 +1,6 @@
 """What `hpo run` does, from a checked spec to a registered winner."""
 
-import getpass
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,32 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from mlflow import MlflowClient
 
 from hpo.budget import Progress, settled, spent
 from hpo.estimate import estimate
 from hpo.executors import Executor
 from hpo.lease import Lease, leased
-from hpo.ledger import Ledger, printable
+from hpo.ledger import Ledger
 from hpo.listing import spec_of
 from hpo.measure import Site, Staff, staffed
+from hpo.parent_run import close_tracker, drain, open_tracker
 from hpo.places import Places, make_home
 from hpo.promotion import Decision, promote
-from hpo.report import draw_study, summary
-from hpo.scheduling import schedule_in_words
 from hpo.space import most_demanding
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
-from pipelines.config import flatten
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
-from pipelines.errors import StorageError
-from pipelines.files import disk_full_errors, write_json, write_text
+from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, TestJob, WarmUpJob
-from pipelines.tracking import Tracker, connect, tracking_errors
-
-_PATIENCE_SECONDS = 60.0  # for a tracker that does not answer, once all trials are done
+from pipelines.tracking import connect
 
 
 @dataclass(frozen=True)
@@ -136,7 +128,7 @@ def _session(
     start = time.monotonic()
     study = open_study(spec, places=places)
     ledger.open_study(spec.name, definition(spec, data_digest=dataset.digest), spec=spec.model_dump_json())
-    tracker = _open_tracker(client, spec, dataset, places=places)
+    tracker = open_tracker(client, spec, dataset, places=places)
     mirror = MirrorThread(_while_leased(lease, tracker.sync_trial))
     controller = Controller(
         spec=spec,
@@ -157,14 +149,14 @@ def _session(
         reason = controller.run()
     lease.check()
     display.say(f"study {spec.name}: {reason}")
-    _drain(mirror, places=places)
+    drain(mirror, places=places)
     scorer = _WorkerScorer(executor)
     decision = None
     if not controller.stopped_on_request and spec.register_as and best_trial(study):
         decision = promote(
             spec, study, dataset=dataset, places=places, ledger=ledger, client=client, score_on_test=scorer
         )
-    _close_tracker(tracker, spec, study, places=places, interrupted=controller.stopped_on_request, decision=decision)
+    close_tracker(tracker, spec, study, places=places, interrupted=controller.stopped_on_request, decision=decision)
     took = time.monotonic() - began
     overhead = _overhead(controller, wall=time.monotonic() - start, tested=scorer.seconds, took=took)
     if overhead is not None and not controller.stopped_on_request and controller.predicted is not None:
@@ -198,22 +190,19 @@ def _predicted(spec: StudySpec, study: optuna.Study, staff: Staff, *, test_rows:
 
 
 def _overhead(controller: Controller, *, wall: float, tested: float, took: float) -> float | None:
-    """Share of a session's wall time that workers neither trained, nor evaluated, nor had nothing left to do.
+    """The session's overhead, as `Meter.overhead` counts it; None where nothing was trained.
 
-    `tested` are the seconds of the evaluation on the locked split, `took` those of the session with its start-up. The
-    figures are kept in `report/session.json`, with what was predicted (null where nothing was measured).
+    `took` are the seconds of the session with its start-up. The figures are kept in `report/session.json`, with what
+    was predicted (null where nothing was measured).
     """
-    if not controller.useful:
+    meter, workers = controller.meter, controller.executor.slots
+    if not meter.useful:
         return None
-    slots = controller.executor.slots
-    useful, idle = controller.useful / slots, controller.idle / slots
-    share = max(0.0, wall - useful - idle - tested) / wall
-    seconds = {"wall": wall, "useful": useful, "idle": idle, "tested": tested, "took": took}
+    share = meter.overhead(wall=wall, tested=tested, workers=workers)
+    used = {"useful": meter.useful / workers, "idle": meter.idle / workers, "tested": tested}
+    seconds = {"wall": wall, **used, "took": took, "predicted": controller.predicted}
     report = controller.places.study(controller.spec.name) / "report"
-    write_json(
-        report / "session.json",
-        {"workers": slots, "overhead": share, "seconds": {**seconds, "predicted": controller.predicted}},
-    )
+    write_json(report / "session.json", {"workers": workers, "overhead": share, "seconds": seconds})
     return share
 
 
@@ -251,74 +240,6 @@ def _fixed_compile(study: optuna.Study, staff: Staff) -> dict[str, str]:
     if now != before:
         study.set_user_attr("compile", now)
     return now
-
-
-def _drain(mirror: MirrorThread, *, places: Places) -> None:
-    """Wait until the tracker has everything. Raises `StorageError` when it does not answer."""
-    if not mirror.close(patience=_PATIENCE_SECONDS):
-        raise StorageError(
-            f"tracking {printable(places.tracking)}: {mirror.error or 'not answering'}; nothing is lost: run the same "
-            "command again when it answers, and it will be brought up to date"
-        )
-
-
-def _open_tracker(client: MlflowClient, spec: StudySpec, dataset: Dataset, *, places: Places) -> Tracker:
-    """Open the study's runs in MLflow. Raises `StorageError` when it does not answer."""
-    tracker = Tracker(client, artifacts=places.artifacts)
-    params = flatten(spec.model_dump(exclude={"description", "name"}))
-    with tracking_errors(places.tracking):
-        tracker.open_study(spec.name, description=_description(spec, dataset), params=params, tags=_provenance())
-        tracker.set_data(dataset)
-    return tracker
-
-
-def _description(spec: StudySpec, dataset: Dataset) -> str:
-    """The study's note in MLflow, in Markdown."""
-    searched = "\n".join(f"- `{address}`" for address in spec.space) or "- nothing"
-    rows = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
-    wanted = ", ".join(f"`{objective.metric}`" for objective in spec.objective)
-    return (
-        f"{spec.description or f'Study {spec.name}'}\n\n"
-        f"**Data** {dataset.name} ({', '.join(dataset.labels)}); rows: {rows}\n\n"
-        f"**Models** {', '.join(spec.models)}\n\n**Objective** {wanted} on the select split\n\n"
-        f"**Searched** by {spec.sampler.name}, {spec.budget.trials} trials; "
-        f"{schedule_in_words(spec, rows=len(dataset.splits['train']))}:\n\n"
-        f"{searched}\n"
-    )
-
-
-def _provenance() -> dict[str, str]:
-    """What every run should say about the code that made it."""
-    from importlib.metadata import version
-
-    names = ("hpo-finetune", "torch", "transformers", "datasets", "optuna", "mlflow", "scikit-learn")
-    tags = {f"version.{name}": version(name) for name in names}
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    if found.returncode == 0:
-        tags["mlflow.source.git.commit"] = found.stdout.strip()
-    return tags | {"mlflow.source.name": "hpo run", "mlflow.user": getpass.getuser()}
-
-
-def _close_tracker(
-    tracker: Tracker,
-    spec: StudySpec,
-    study: optuna.Study,
-    *,
-    places: Places,
-    interrupted: bool,
-    decision: Decision | None,
-) -> None:
-    """Give the study's own run its end state, pictures and result."""
-    folder = places.study(spec.name) / "report"
-    folder.mkdir(exist_ok=True)
-    write_text(folder / "spec.json", spec.model_dump_json(indent=1))
-    draw_study(spec, study, folder)
-    tags = {"hpo.result": f"{decision.model} version {decision.version}: {decision.alias}"} if decision else {}
-    metrics = summary(spec, study) | ({f"test/{k}": v for k, v in decision.scores.items()} if decision else {})
-    with tracking_errors(places.tracking):
-        tracker.log_study_files(folder)
-        tracker.close_study(status="SCHEDULED" if interrupted else "FINISHED", metrics=metrics, tags=tags)
 
 
 class _WorkerScorer:

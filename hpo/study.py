@@ -10,19 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from hpo.budget import Progress, spent
-from hpo.components import new_sampler
-from hpo.convergence import new_terminator
 from hpo.estimate import NOTHING_KNOWN, Prospect
 from hpo.executors import Executor, TaskFailedError, WorkerLostError
-from hpo.informed import Informed
 from hpo.ledger import Ledger
+from hpo.meter import Meter
 from hpo.objectives import missing_objectives, values_of
 from hpo.patience import patiently
 from hpo.places import Places
 from hpo.planning import Planner, foretold
+from hpo.proposals import Proposals
 from hpo.schedule import Decision
 from hpo.scheduling import new_schedule
 from hpo.spec import StudySpec
@@ -32,7 +30,6 @@ from pipelines.segment import InfeasibleError, SegmentJob, SegmentResult
 
 _ATTEMPTS = 3  # tries of one segment before its trial is FAILED
 _FAILURES = 5  # failed trials in a row before the study gives up: the fault is not in the configurations
-_BEAT_SECONDS = 5.0  # between two entries of wall time in the ledger
 _BEHIND = "pruned: behind the others"
 
 Value = TypeVar("Value")
@@ -65,16 +62,10 @@ class Controller:
     running: dict[Future[Any], Active] = field(default_factory=dict)
     resting: dict[int, Active] = field(default_factory=dict)
     """Trials of this session that rest, by number."""
-    seconds: float = 0.0
-    """Wall-clock seconds of the study, earlier sessions included."""
     failures: int = 0
     """Failed trials in a row."""
     signal: int | None = None
     """The signal that asked for a stop."""
-    useful: float = 0.0
-    """Seconds of training and evaluation in this session, summed over the workers."""
-    idle: float = 0.0
-    """Seconds that workers had nothing to do because no trial was left to begin, summed over the workers."""
 
     def __post_init__(self) -> None:
         self.schedule = new_schedule(self.spec, rows=self.rows, should_prune=self._should_prune)
@@ -86,17 +77,12 @@ class Controller:
             self.mirror,
             foretold=lambda active: foretold(active, self.prospect),
         )
-        self._planner = Planner(self.spec, self.schedule, self.rows, self.precision, self.prospect, self.compiled)
-        self._pending: list[optuna.Trial | FrozenTrial] = [
-            one for one in self.trials.unfinished() if not self.trials.standings[one.number].rests
-        ]
-        self._seen = {number: standing.examples for number, standing in self.trials.standings.items()}
-        self._counted = time.monotonic()
+        planner = Planner(self.spec, self.schedule, self.rows, self.precision, self.prospect, self.compiled)
+        self._proposals = Proposals(self.spec, self.study, self.trials, planner)
+        seen = {number: standing.examples for number, standing in self.trials.standings.items()}
+        self.meter = Meter(self.spec, self.ledger, self.executor.devices, seen)
         self._stopping, self._news = False, True
         self._trouble: DiskFullError | None = None
-        converged = self.spec.budget.converged
-        self._converged, self._judged = (new_terminator(converged) if converged else None), 0
-        self.seconds = self.ledger.add_seconds(self.spec.name, 0.0)
 
     def run(self) -> str:
         """Work until the budget is spent or a stop is requested; returns the reason.
@@ -105,7 +91,7 @@ class Controller:
         """
         self.trials.catch_up()
         while True:
-            self._patiently(self._count_time)
+            self._patiently(self.meter.enter)
             if reason := self._reason_to_end():
                 self._wind_down(reason)
                 if self._trouble is not None:
@@ -119,14 +105,8 @@ class Controller:
         """Why this session is over; None while it may go on."""
         if self.stopped_on_request or self._trouble is not None:
             return "stopped on request" if self._trouble is None else str(self._trouble)
-        if reason := spent(self.spec.budget, self.progress):
-            return reason
         complete = sum(trial.state == TrialState.COMPLETE for trial in self.trials.ended.values())
-        if self._converged is not None and complete > self._judged:  # asking takes time: once for each COMPLETE trial
-            self._judged = complete
-            if self._converged(self.study):
-                return f"converged: {self.spec.budget.converged.name} sees nothing left to gain"  # type: ignore[union-attr]
-        return None
+        return self.meter.reason_to_end(self.study, finished=len(self.trials.ended), complete=complete)
 
     def request_stop(self, number: int) -> None:
         """Let every running trial stop at its next step boundary and keep a checkpoint; called by signal handlers."""
@@ -142,17 +122,6 @@ class Controller:
         """How many trials rest."""
         return sum(standing.rests for standing in self.trials.standings.values())
 
-    @property
-    def progress(self) -> Progress:
-        """What the study has used so far."""
-        seconds = self.seconds + time.monotonic() - self._counted
-        return Progress(
-            finished=len(self.trials.ended),
-            minutes=seconds / 60,
-            examples=sum(self._seen.values()),
-            device_hours=seconds / 3600 * self.executor.devices,
-        )
-
     def _fill(self) -> None:
         """Give every free worker something to do."""
         while len(self.running) < self.executor.slots and self._patiently(self._begin_one):
@@ -160,23 +129,14 @@ class Controller:
 
     def _begin_one(self) -> bool:
         """Begin what comes first: a trial of an earlier session, a promoted one, a new one. False: there is nothing."""
-        if not self._pending and (number := self._promoted()) is not None:
+        if not self._proposals.left_over and (number := self._promoted()) is not None:
             self._resume(number)
             return True
-        if not self._pending:
-            if len(self.trials.standings) >= self.spec.budget.trials:
-                return False
-            self._pending += self._new_trial()
-        self._start(self._pending[0])
-        self._pending.pop(0)
+        if (proposal := self._proposals.first()) is None:
+            return False
+        self._start(*proposal)
+        self._proposals.take()
         return True
-
-    def _new_trial(self) -> list[optuna.Trial | FrozenTrial]:
-        """A new proposal; before that, one whose announcement was lost with a connection."""
-        if strays := self.trials.strays():
-            return [*strays]
-        self._set_sampler(len(self.study.get_trials(deepcopy=False)))
-        return [self.study.ask()]
 
     def _promoted(self) -> int | None:
         """The resting trial that should go on."""
@@ -184,9 +144,8 @@ class Controller:
         ready = self.schedule.promotable(self.trials.standings, planned=self.spec.budget.trials)
         return next((number for number in ready if number not in busy), None)
 
-    def _start(self, trial: optuna.Trial | FrozenTrial) -> None:
-        """Put a new or an unfinished trial on a worker."""
-        active, reason = self._planned(trial)
+    def _start(self, active: Active, reason: str | None) -> None:
+        """Put a new or an unfinished trial on a worker; one that cannot be trained ends for this reason."""
         if reason is not None:
             self.trials.end(active, TrialState.PRUNED, reason=reason)
             return
@@ -207,21 +166,7 @@ class Controller:
         """A resting trial, and why it cannot go on here (None: it can)."""
         if number in self.resting:
             return self.resting[number], None
-        return self._planned(next(one for one in self.trials.unfinished() if one.number == number))
-
-    def _planned(self, trial: optuna.Trial | FrozenTrial) -> tuple[Active, str | None]:
-        if isinstance(trial, FrozenTrial):
-            self._set_sampler(trial.number)  # it may not have all its values
-            trial = optuna.Trial(self.study, trial._trial_id)
-        active, reason = self._planner.plan(trial)
-        standing = self.trials.begin(trial)
-        active.at = sum(stage.examples <= standing.examples for stage in active.stages[:-1])
-        if standing.rests:  # it stands at the end of a stage
-            active.at -= 1
-        return active, reason
-
-    def _set_sampler(self, number: int) -> None:
-        self.study.sampler = Informed(new_sampler(self.spec, trial=number))
+        return self._proposals.resting(number)
 
     def _submit(self, active: Active) -> None:
         """Send a trial to the end of its stage, or let it write the checkpoint that it will rest on."""
@@ -249,7 +194,7 @@ class Controller:
         """Wait a moment for results; record each, and show the state."""
         start, spare = time.monotonic(), self.executor.slots - len(self.running)
         done, _ = wait(self.running, timeout=0.25, return_when=FIRST_COMPLETED)
-        self.idle += spare * (time.monotonic() - start)
+        self.meter.idle += spare * (time.monotonic() - start)
         for future in done:
             self._take(self.running.pop(future), future)
         by_key = {f"{self.spec.name}/{active.number}": active for active in self.running.values()}
@@ -265,8 +210,7 @@ class Controller:
         self.mirror.changed(self.trials.directory(active.number))
 
     def _count_examples(self, active: Active, *, step: int) -> None:
-        seen = step * active.config.train.batch_size
-        self._seen[active.number] = max(seen, self._seen.get(active.number, 0))
+        self.meter.see(active.number, step * active.config.train.batch_size)
 
     def _take(self, active: Active, future: Future[Any]) -> None:
         """Record what a segment brought, however long the database takes."""
@@ -293,7 +237,7 @@ class Controller:
             self._count_examples(active, step=result.step)
             self.trials.spend(active, "interrupted" if result.interrupted else "done", result)
             self._advance(active, result)
-            self.useful += result.seconds.get("train", 0.0) + result.seconds.get("evaluate", 0.0)
+            self.meter.useful += result.seconds.get("train", 0.0) + result.seconds.get("evaluate", 0.0)
             self.failures = 0
         self._news = True
 
@@ -369,13 +313,6 @@ class Controller:
         trial = self.study.get_trials(deepcopy=False)[number]
         return bool(trial.intermediate_values) and self.study.pruner.prune(self.study, trial)
 
-    def _count_time(self, every: float | None = None) -> None:
-        """Enter the wall time since the last entry, when it is time for one."""
-        now = time.monotonic()
-        if now - self._counted > (_BEAT_SECONDS if every is None else every):
-            self.seconds = self.ledger.add_seconds(self.spec.name, now - self._counted)
-            self._counted = now
-
     def _wind_down(self, reason: str) -> None:
         """Stop what runs at the next step boundary. When the budget is spent, what is unfinished is PRUNED."""
         self._stopping = True
@@ -384,12 +321,12 @@ class Controller:
             self._wait()
         if not self.stopped_on_request and self._trouble is None:
             self._patiently(lambda: self._end_unfinished(reason))
-        self._patiently(lambda: self._count_time(every=0.0))
+        self._patiently(lambda: self.meter.enter(at_once=True))
 
     def _end_unfinished(self, reason: str) -> None:
         """End what had no time to finish."""
         for trial in self.trials.unfinished():
-            active, _ = self._planned(trial)
+            active, _ = self._proposals.ready(trial)
             if self.trials.standings[trial.number].rests and active.stages:
                 self.trials.send(active, active.stages[active.at + 1].examples)  # it was not beaten
             self.trials.end(active, TrialState.PRUNED, reason=f"budget: {reason}")

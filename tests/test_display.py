@@ -11,7 +11,10 @@ from hpo.spec import Budget
 
 def left(*, done: int, predicted: float | None, seconds: float = 60.0, **budget: Any) -> str:
     controller: Any = SimpleNamespace(
-        running={}, spec=SimpleNamespace(budget=Budget(trials=4, **budget)), predicted=predicted, seconds=seconds
+        running={},
+        spec=SimpleNamespace(budget=Budget(trials=4, **budget)),
+        predicted=predicted,
+        meter=SimpleNamespace(seconds=seconds),
     )
     return _minutes_left(controller, done=done)
 

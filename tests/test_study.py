@@ -19,8 +19,8 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from hpo import meter as meter_module
 from hpo import planning
-from hpo import study as controller_module
 from hpo import trials as trials_module
 from hpo.estimate import Prospect
 from hpo.executors import Executor
@@ -387,7 +387,7 @@ def test_the_better_of_two_is_decided_by_the_first_objectives_direction(session:
 def test_minutes_end_a_study_and_what_is_unfinished_is_pruned(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(controller_module, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(meter_module, "_BEAT_SECONDS", 0.1)
     controller = session({"pace": 0.25}, budget={"trials": 100, "minutes": 0.02})
     assert controller.run() == "the 0.02 minutes are used up"
     assert set(states(controller)) <= {"COMPLETE", "PRUNED"}
@@ -724,7 +724,7 @@ def test_halving_ranks_by_log_loss_when_asked_and_the_sampler_still_learns_the_o
 def test_minutes_end_a_halved_study_and_more_trials_go_on_from_there(
     session: Session, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(controller_module, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(meter_module, "_BEAT_SECONDS", 0.1)
     controller = session({"pace": 0.1}, **HALVING, budget={"trials": 100, "minutes": 0.03})
     assert controller.run() == "the 0.03 minutes are used up"
     ended = states(controller)
@@ -782,10 +782,10 @@ def test_training_examples_end_a_study_within_a_trial(session: Session) -> None:
     controller = session({"pace": 0.1}, budget={"trials": 100, "examples": 400})
     assert controller.run() == "the 400 training examples are used up"
     assert states(controller)["RUNNING"] == 0
-    seen = controller.progress.examples
+    seen = controller.meter.progress(finished=0).examples
     assert 400 <= seen <= 400 + 2 * 8 * 16, "no trial began beyond those that ran"
     again = session({}, budget={"trials": 100, "examples": 400})
-    assert again.progress.examples > 200, "what was reported counts in a later session"
+    assert again.meter.progress(finished=0).examples > 200, "what was reported counts in a later session"
 
 
 def test_a_study_that_has_converged_says_so(session: Session) -> None:

@@ -80,7 +80,7 @@ def headline(controller: Controller) -> str:
     shown = f"best {best.values[0]:.4f} (trial {best.number})" if best else "no score yet"
     left = _minutes_left(controller, done=done)
     resting = f", {paused} paused" if paused else ""
-    return f"{done}/{wanted} trials{resting}, {shown}, {controller.seconds / 60:.1f} min{left}"
+    return f"{done}/{wanted} trials{resting}, {shown}, {controller.meter.seconds / 60:.1f} min{left}"
 
 
 def _minutes_left(controller: Controller, *, done: int) -> str:
@@ -93,11 +93,11 @@ def _minutes_left(controller: Controller, *, done: int) -> str:
     if done >= budget.trials or (gone < 0.1 and controller.predicted is None):
         return ""
     if done or controller.predicted is None:
-        left = controller.seconds / gone * (budget.trials - gone) / 60
+        left = controller.meter.seconds / gone * (budget.trials - gone) / 60
     else:
-        left = max(0.0, controller.predicted - controller.seconds) / 60
+        left = max(0.0, controller.predicted - controller.meter.seconds) / 60
     if budget.minutes is not None:
-        left = min(left, max(0.0, budget.minutes - controller.seconds / 60))
+        left = min(left, max(0.0, budget.minutes - controller.meter.seconds / 60))
     return f", about {left:.1f} min left"
 
 
