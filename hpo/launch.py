@@ -24,7 +24,9 @@ from hpo.space import most_demanding
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
+from hpo.successor import learn, learned_from
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
+from pipelines.errors import ConfigError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, TestJob, WarmUpJob
@@ -60,6 +62,7 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
     Raises `UserError`s: for its data (nothing is written then), models, databases, or a changed definition.
     """
     dataset = load_data(spec.run.data)
+    learned_from(spec, places=places)  # one that does not exist is refused before anything is written
     for note in dataset.notes:
         display.say(f"data: {note}")
     make_home(places)
@@ -75,15 +78,24 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
 
 
 def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> tuple[StudySpec, bool]:
-    """The spec with its additional trials counted from what the study has; and whether its budget is spent already."""
+    """The spec with its additional trials counted from what the study has; and whether its budget is spent already.
+
+    Raises `ConfigError` when a study that has begun is to learn from others than at first.
+    """
     row = ledger.study(spec.name)
     if row is None:
         return spec.model_copy(update={"budget": settled(spec.budget, before=None, finished=0)}), False
     finished = len(finished_trials(load_study(spec.name, places=places)))
-    before = StudySpec.model_validate_json(row.spec).budget
-    budget = settled(spec.budget, before=before, finished=finished)
+    before = StudySpec.model_validate_json(row.spec)
+    if spec.learn_from and spec.learn_from != before.learn_from:
+        learned = ", ".join(before.learn_from) or "none"
+        raise ConfigError(
+            f"study {spec.name!r} has begun; the studies that it learns from are chosen before that (it learns from "
+            f"{learned}): give this one a name of its own (name=...)"
+        )
+    budget = settled(spec.budget, before=before.budget, finished=finished)
     over = spent(budget, Progress(finished, minutes=row.seconds / 60)) is not None
-    return spec.model_copy(update={"budget": budget}), over
+    return spec.model_copy(update={"budget": budget, "learn_from": before.learn_from}), over
 
 
 def _site(spec: StudySpec, dataset: Dataset, places: Places) -> Site:
@@ -128,6 +140,8 @@ def _session(
     start = time.monotonic()
     study = open_study(spec, places=places)
     ledger.open_study(spec.name, definition(spec, data_digest=dataset.digest), spec=spec.model_dump_json())
+    for lesson in learn(study, spec, data_digest=dataset.digest, places=places):
+        display.say(f"learns from {lesson.in_words()}")
     tracker = open_tracker(client, spec, dataset, places=places)
     mirror = MirrorThread(_while_leased(lease, tracker.sync_trial))
     controller = Controller(

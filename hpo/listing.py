@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.ledger import Ledger
 from hpo.places import Places
 from hpo.spec import StudySpec
-from hpo.storage import best_trial, open_storage
+from hpo.storage import best_trial, open_storage, own_trials
 from hpo.suggest import did_you_mean
 from pipelines.errors import ConfigError
 from pipelines.files import read_json
@@ -23,8 +23,8 @@ def studies(places: Places) -> list[dict[str, Any]]:
     rows = []
     for row in Ledger(places.storage).studies():
         spec = StudySpec.model_validate_json(row.spec)
-        trials = _load(row.name, storage).get_trials(deepcopy=False)
-        best = best_trial(_load(row.name, storage))
+        study = _load(row.name, storage)
+        trials, best = own_trials(study), best_trial(study)
         counts = {state: sum(trial.state == state for trial in trials) for state in TrialState}
         rows.append(
             {
@@ -41,6 +41,7 @@ def studies(places: Places) -> list[dict[str, Any]]:
                 "best_trial": best.number if best else None,
                 "minutes": round(row.seconds / 60, 2),
                 "registers": spec.register_as,
+                "learns_from": spec.learn_from,
             }
         )
     return rows
@@ -49,9 +50,7 @@ def studies(places: Places) -> list[dict[str, Any]]:
 def trials(places: Places, study: str) -> list[dict[str, Any]]:
     """One row a trial of a study. Raises `ConfigError` when there is no such study."""
     found = _find(places, study)
-    return [
-        _row(places, study, trial) for trial in found.get_trials(deepcopy=False) if trial.state != TrialState.WAITING
-    ]
+    return [_row(places, study, trial) for trial in own_trials(found) if trial.state != TrialState.WAITING]
 
 
 def one_trial(places: Places, study: str, number: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def open_tracker(client: MlflowClient, spec: StudySpec, dataset: Dataset, *, pla
     tracker = Tracker(client, artifacts=places.artifacts)
     params = flatten(spec.model_dump(exclude={"description", "name"}))
     with tracking_errors(places.tracking):
-        tracker.open_study(spec.name, description=_description(spec, dataset), params=params, tags=_provenance())
+        tracker.open_study(spec.name, description=_description(spec, dataset), params=params, tags=_provenance(spec))
         tracker.set_data(dataset)
     return tracker
 
@@ -57,8 +57,8 @@ def _description(spec: StudySpec, dataset: Dataset) -> str:
     )
 
 
-def _provenance() -> dict[str, str]:
-    """What every run should say about the code that made it."""
+def _provenance(spec: StudySpec) -> dict[str, str]:
+    """Where the study comes from: the code that made it, and the studies that it learns from."""
     from importlib.metadata import version
 
     names = ("hpo-finetune", "torch", "transformers", "datasets", "optuna", "mlflow", "scikit-learn")
@@ -67,6 +67,8 @@ def _provenance() -> dict[str, str]:
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     if found.returncode == 0:
         tags["mlflow.source.git.commit"] = found.stdout.strip()
+    if spec.learn_from:
+        tags["hpo.learns_from"] = ", ".join(spec.learn_from)
     return tags | {"mlflow.source.name": "hpo run", "mlflow.user": getpass.getuser()}
 
 

@@ -19,6 +19,7 @@ from hpo.places import Places
 from hpo.scheduling import schedule_in_words
 from hpo.space import default_trials
 from hpo.spec import Dimension, StudySpec
+from hpo.successor import lessons
 from pipelines.batches import total_steps
 from pipelines.data import Dataset, load_data, save_dataset
 
@@ -79,6 +80,8 @@ def _plan(spec: StudySpec, dataset: Dataset, staff: Staff, *, places: Places) ->
         words["time"] = "not known: nothing could be measured here"
     words["registers"] = f"{spec.register_as}@champion" if spec.register_as else "nothing (set register_as)"
     words |= {f"search {address}": _in_words(dimension) for address, dimension in spec.space.items()}
+    taught = lessons(spec, data_digest=dataset.digest, places=places)
+    words |= {f"learns from {number}": one.in_words() for number, one in enumerate(taught, start=1)}
     if spec.start_with_defaults and spec.space:
         first = default_trials(spec)[0]
         words["trial 0"] = ", ".join(f"{name} = {value}" for name, value in first.items()) + " (known-good default)"

@@ -145,7 +145,7 @@ def default_trials(spec: StudySpec) -> list[dict[str, Any]]:
             name, dimension = name_and_dimension(spec, address, model=model)
             value, left_open = known[address], None not in (dimension.choices or [])
             value = _CHECKPOINTS_OWN.get(address) if value is None and left_open else value
-            parameters[name] = _inside(value, distribution(address, dimension))
+            parameters[name] = inside(value, distribution(address, dimension))
         trials.append(parameters)
     return trials
 
@@ -207,7 +207,8 @@ def _refused_values(where: str, address: str, dimension: Dimension) -> list[tupl
     return problems
 
 
-def _inside(value: Any, allowed: BaseDistribution) -> Any:
+def inside(value: Any, allowed: BaseDistribution) -> Any:
+    """The value where the distribution has it, else the nearest that it has."""
     if isinstance(allowed, CategoricalDistribution):
         return _nearest(value, list(allowed.choices))
     if isinstance(allowed, (IntDistribution, FloatDistribution)):

@@ -171,6 +171,9 @@ class StudySpec(Frozen):
     """What every trial shares; what `space` names is replaced in each trial."""
     space: dict[str, AnyDimension] = Field(default_factory=dict)
     """What is searched, by address (`train.learning_rate`)."""
+    learn_from: list[str] = Field(default=[], max_length=20)
+    """Earlier studies whose trials teach the sampler where they can be compared with this one's, and whose best
+    configurations are tried first where they cannot. On the command line: `--from STUDY`."""
     start_with_defaults: bool = True
     """The first trials are the known-good defaults of each model in the study."""
     workers: Workers = Workers()

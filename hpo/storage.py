@@ -17,7 +17,8 @@ from hpo.spec import StudySpec
 from pipelines.config import flatten
 from pipelines.errors import ConfigError
 
-_IMPORTED = "imported_from"  # a trial's attribute: where it was trained. It teaches the sampler, and is not counted
+IMPORTED = "imported_from"
+"""A trial's attribute: where it was trained. Such a trial teaches the sampler, and is not counted."""
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -70,8 +71,8 @@ def refuse_changes(name: str, first: dict[str, Any] | None, now: dict[str, Any])
     if changed:
         lines = "\n".join(f"  {key}: was {first.get(key)!r}, is {now.get(key)!r}" for key in changed)
         raise ConfigError(
-            f"study {name!r} exists with another definition; its trials could not be compared. Give this one another "
-            f"name (name=...), or undo:\n{lines}"
+            f"study {name!r} exists with another definition; its trials could not be compared. Give this one a "
+            f"name of its own (name=...; with --from {name} it learns from what is there), or undo:\n{lines}"
         )
 
 
@@ -90,7 +91,7 @@ def finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def own_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     """Trials of this study, proposals that wait among them, without those that were imported."""
-    return [trial for trial in study.get_trials(deepcopy=False) if _IMPORTED not in trial.user_attrs]
+    return [trial for trial in study.get_trials(deepcopy=False) if IMPORTED not in trial.user_attrs]
 
 
 def best_of(study: optuna.Study, trials: Iterable[optuna.trial.FrozenTrial]) -> optuna.trial.FrozenTrial | None:

@@ -192,6 +192,22 @@ def test_a_second_study_competes_with_the_champion(finished: Home) -> None:
     assert decision["candidate"] <= decision["champion"]
 
 
+def test_a_successor_learns_from_a_study_and_counts_its_own_trials_alone(finished: Home) -> None:
+    command = ("run", "own.yaml", "name=wider", "budget.trials=1", "seed=3", "--from", "own")
+    done = finished.hpo(*command)
+    assert done.returncode == 0, done.stderr
+    assert "learns from own: 4 of its 4 trials can be compared, and teach the sampler" in done.stdout
+    (trial,) = finished.json("show", "wider")
+    (parent,) = [run for run in finished.runs("wider") if run.data.tags["hpo.kind"] == "study"]
+    assert parent.data.tags["hpo.learns_from"] == "own"
+    assert len(finished.runs("wider")) == 2
+    assert finished.json("doctor", "wider")["ok"]
+    assert finished.hpo(*command[:-2]).returncode == 0, "what it learns from is known"
+    again = finished.hpo(*command[:-1], "rival")
+    assert again.returncode == 2
+    assert "study 'wider' has begun" in again.stderr
+
+
 def test_unknown_names_are_refused_in_one_line_with_the_remedy(finished: Home) -> None:
     cases = {
         ("show", "owm"): (2, "there is no study 'owm'; did you mean own?"),

@@ -116,8 +116,8 @@ def test_a_changed_definition_is_refused_with_every_difference() -> None:
     with pytest.raises(ConfigError) as caught:
         refuse_changes("toy", first, {"seed": 1, "run.train.epochs": 2.0, "data_digest": "b", "run.text": "t"})
     assert str(caught.value).splitlines() == [
-        "study 'toy' exists with another definition; its trials could not be compared. Give this one another name "
-        "(name=...), or undo:",
+        "study 'toy' exists with another definition; its trials could not be compared. Give this one a name of its "
+        "own (name=...; with --from toy it learns from what is there), or undo:",
         "  data_digest: was 'a', is 'b'",
         "  run.text: was None, is 't'",
         "  seed: was 0, is 1",

@@ -14,6 +14,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="PATH=VALUE", help="Settings to change, by address: `train.epochs=2 budget.trials=8`."),
 ]
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="STUDY",
+        help="An earlier study to learn from: its trials teach the sampler where they can be compared, else its best "
+        "configurations are tried first. May be given several times.",
+    ),
+]
 Spec = Annotated[
     str,
     typer.Argument(metavar="SPEC", help="A shipped study (see `hpo check --list`), or the path of a YAML file."),

@@ -1,12 +1,15 @@
 """Commands that launch and check studies."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.options import AsJson, Overrides, Spec, Storage, Tracking
+from hpo.cli.options import AsJson, From, Overrides, Spec, Storage, Tracking
 from hpo.cli.screen import pairs, print_json, screen
+
+if TYPE_CHECKING:
+    from hpo.spec import StudySpec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +19,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    spec: Spec = "quickstart", overrides: Overrides = None, tracking_uri: Tracking = None, storage: Storage = None
+    spec: Spec = "quickstart",
+    overrides: Overrides = None,
+    learn_from: From = None,
+    tracking_uri: Tracking = None,
+    storage: Storage = None,
 ) -> None:
     """Launch a study, or continue it where it stopped, and promote its winner.
 
@@ -28,7 +35,7 @@ def run(
     from hpo.specfile import read_spec
 
     places = find_places(tracking=tracking_uri, storage=storage)
-    checked = read_spec(*_spec_and_overrides(spec, overrides))
+    checked = _learning(read_spec(*_spec_and_overrides(spec, overrides)), learn_from)
     console = screen()
     with open_display(console) as display:
         outcome = run_study(checked, places=places, display=display)
@@ -51,6 +58,7 @@ def run(
 def check(
     spec: Spec = "quickstart",
     overrides: Overrides = None,
+    learn_from: From = None,
     as_json: AsJson = False,
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of a study file, for editors.")
@@ -74,7 +82,7 @@ def check(
     from hpo.places import find_places
     from hpo.plan import make_plan
 
-    checked = read_spec(*_spec_and_overrides(spec, overrides))
+    checked = _learning(read_spec(*_spec_and_overrides(spec, overrides)), learn_from)
     plan = make_plan(checked, places=find_places(), say=lambda line: typer.echo(line, err=True))
     if as_json:
         print_json(plan.words | {"estimate": plan.numbers})
@@ -85,6 +93,11 @@ def check(
 def _spec_and_overrides(spec: str, overrides: list[str] | None) -> tuple[str, list[str]]:
     """`hpo run train.epochs=2` means the quickstart study with that setting."""
     return ("quickstart", [spec, *(overrides or [])]) if "=" in spec else (spec, overrides or [])
+
+
+def _learning(spec: "StudySpec", learn_from: list[str] | None) -> "StudySpec":
+    """The same study, learning from these too."""
+    return spec.model_copy(update={"learn_from": [*spec.learn_from, *(learn_from or [])]})
 
 
 def _values(objectives: object, values: list[float]) -> str:
