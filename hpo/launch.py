@@ -17,7 +17,7 @@ from hpo.lease import Lease, leased
 from hpo.ledger import Ledger
 from hpo.listing import spec_of
 from hpo.measure import Site, Staff, staffed
-from hpo.parent_run import close_tracker, drain, open_tracker
+from hpo.parent_run import ParentRun, drain
 from hpo.places import Places, make_home
 from hpo.promotion import Decision, promote
 from hpo.space import most_demanding
@@ -26,11 +26,14 @@ from hpo.storage import best_trial, definition, engine_of, finished_trials, load
 from hpo.study import Controller
 from hpo.successor import learn, learned_from
 from pipelines.data import Dataset, load_data, open_dataset, save_dataset
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, TestJob, WarmUpJob
 from pipelines.tracking import connect
+
+_PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
+_BRIEF_SECONDS = 5.0  # the same for a study that was stopped on request
 
 
 @dataclass(frozen=True)
@@ -135,15 +138,17 @@ def _session(
     warm = None if over else _begin_warm_up(spec, places=places, executor=executor)
     if warm:
         display.say("the workers load models and data")
-    client = connect(places.tracking)  # a new database is set up while the workers load
+    run, begun = ParentRun(spec, dataset, places=places), ledger.study(spec.name) is not None
+    if not begun:
+        connect(places.tracking)  # a mistyped address is refused; a new database is set up while the workers load
     choice = warm() if warm else None  # a model that cannot be used is refused here, before the study exists
     start = time.monotonic()
     study = open_study(spec, places=places)
     ledger.open_study(spec.name, definition(spec, data_digest=dataset.digest), spec=spec.model_dump_json())
     for lesson in learn(study, spec, data_digest=dataset.digest, places=places):
         display.say(f"learns from {lesson.in_words()}")
-    tracker = open_tracker(client, spec, dataset, places=places)
-    mirror = MirrorThread(_while_leased(lease, tracker.sync_trial))
+    _open(run, begun=begun, say=display.say)
+    mirror = MirrorThread(_while_leased(lease, run.sync_trial))
     controller = Controller(
         spec=spec,
         study=study,
@@ -163,14 +168,8 @@ def _session(
         reason = controller.run()
     lease.check()
     display.say(f"study {spec.name}: {reason}")
-    drain(mirror, places=places)
     scorer = _WorkerScorer(executor)
-    decision = None
-    if not controller.stopped_on_request and spec.register_as and best_trial(study):
-        decision = promote(
-            spec, study, dataset=dataset, places=places, ledger=ledger, client=client, score_on_test=scorer
-        )
-    close_tracker(tracker, spec, study, places=places, interrupted=controller.stopped_on_request, decision=decision)
+    decision = _finish(controller, run, mirror, dataset=dataset, score_on_test=scorer, say=display.say)
     took = time.monotonic() - began
     overhead = _overhead(controller, wall=time.monotonic() - start, tested=scorer.seconds, took=took)
     if overhead is not None and not controller.stopped_on_request and controller.predicted is not None:
@@ -182,6 +181,51 @@ def _session(
         signal=controller.signal,
         overhead=overhead,
     )
+
+
+def _open(run: ParentRun, *, begun: bool, say: Callable[[str], None]) -> None:
+    """Open the study's run in MLflow; a study that has begun goes on without while that does not answer."""
+    try:
+        run.open()
+    except StorageError as error:
+        if not begun:
+            raise
+        say(f"{error}; training goes on, and MLflow is brought up to date when it answers")
+
+
+def _finish(
+    controller: Controller,
+    run: ParentRun,
+    mirror: MirrorThread,
+    *,
+    dataset: Dataset,
+    score_on_test: "_WorkerScorer",
+    say: Callable[[str], None],
+) -> Decision | None:
+    """Send what is left to MLflow, promote the winner of a study that is over, and close the study's run.
+
+    Raises `StorageError` when MLflow does not answer; a person who stopped the study is told so and not kept waiting.
+    """
+    spec, study, places, stopped = controller.spec, controller.study, controller.places, controller.stopped_on_request
+    decision = None
+    try:
+        drain(mirror, places=places, patience=_BRIEF_SECONDS if stopped else _PATIENCE_SECONDS)
+        if not stopped and spec.register_as and best_trial(study):
+            decision = promote(
+                spec,
+                study,
+                dataset=dataset,
+                places=places,
+                ledger=controller.ledger,
+                client=run.client,
+                score_on_test=score_on_test,
+            )
+        run.close(study, interrupted=stopped, decision=decision)
+    except StorageError as error:
+        if not stopped:
+            raise
+        say(str(error))
+    return decision
 
 
 def _while_leased(lease: Lease, sync: Callable[[Path], object]) -> Callable[[Path], None]:

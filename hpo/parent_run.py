@@ -2,6 +2,7 @@
 
 import getpass
 import subprocess
+import threading
 from pathlib import Path
 
 import optuna
@@ -18,28 +19,62 @@ from pipelines.data import Dataset
 from pipelines.errors import StorageError
 from pipelines.files import write_text
 from pipelines.mirror import MirrorThread
-from pipelines.tracking import Tracker, tracking_errors
-
-_PATIENCE_SECONDS = 60.0  # for a tracker that does not answer, once all trials are done
+from pipelines.tracking import Tracker, connect, tracking_errors
 
 
-def drain(mirror: MirrorThread, *, places: Places) -> None:
-    """Wait until the tracker has everything. Raises `StorageError` when it does not answer."""
-    if not mirror.close(patience=_PATIENCE_SECONDS):
+class ParentRun:
+    """The study's own run and, through it, those of its trials; opened when MLflow answers."""
+
+    def __init__(self, spec: StudySpec, dataset: Dataset, *, places: Places) -> None:
+        self._spec, self._dataset, self._places = spec, dataset, places
+        self._lock = threading.Lock()
+        self._client: MlflowClient | None = None
+        self._tracker: Tracker | None = None
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow itself. Raises `StorageError` when it does not answer."""
+        self._client = self._client or connect(self._places.tracking)
+        return self._client
+
+    def open(self) -> Tracker:
+        """Find or create the study's run, once. Raises `StorageError` when MLflow does not answer."""
+        with self._lock:  # the mirror's thread may be the first
+            if self._tracker is None:
+                tracker = Tracker(self.client, artifacts=self._places.artifacts)
+                params = flatten(self._spec.model_dump(exclude={"description", "name"}))
+                about, tags = _description(self._spec, self._dataset), _provenance(self._spec)
+                with tracking_errors(self._places.tracking):
+                    tracker.open_study(self._spec.name, description=about, params=params, tags=tags)
+                    tracker.set_data(self._dataset)
+                self._tracker = tracker
+            return self._tracker
+
+    def sync_trial(self, directory: Path) -> None:
+        """Bring the run of a trial up to date with its directory. Raises whatever MLflow raises."""
+        self.open().sync_trial(directory)
+
+    def close(self, study: optuna.Study, *, interrupted: bool, decision: Decision | None) -> None:
+        """Give the run its end state, pictures and result. Raises `StorageError` when MLflow does not answer."""
+        spec, tracker = self._spec, self.open()
+        folder = self._places.study(spec.name) / "report"
+        folder.mkdir(exist_ok=True)
+        write_text(folder / "spec.json", spec.model_dump_json(indent=1))
+        draw_study(spec, study, folder)
+        tags = {"hpo.result": f"{decision.model} version {decision.version}: {decision.alias}"} if decision else {}
+        metrics = summary(spec, study) | ({f"test/{k}": v for k, v in decision.scores.items()} if decision else {})
+        with tracking_errors(self._places.tracking):
+            tracker.log_study_files(folder)
+            tracker.close_study(status="SCHEDULED" if interrupted else "FINISHED", metrics=metrics, tags=tags)
+
+
+def drain(mirror: MirrorThread, *, places: Places, patience: float) -> None:
+    """Wait until MLflow has everything. Raises `StorageError` when it does not answer for `patience` seconds."""
+    if not mirror.close(patience=patience):
         raise StorageError(
             f"tracking {printable(places.tracking)}: {mirror.error or 'not answering'}; nothing is lost: run the same "
             "command again when it answers, and it will be brought up to date"
         )
-
-
-def open_tracker(client: MlflowClient, spec: StudySpec, dataset: Dataset, *, places: Places) -> Tracker:
-    """Open the study's runs in MLflow. Raises `StorageError` when it does not answer."""
-    tracker = Tracker(client, artifacts=places.artifacts)
-    params = flatten(spec.model_dump(exclude={"description", "name"}))
-    with tracking_errors(places.tracking):
-        tracker.open_study(spec.name, description=_description(spec, dataset), params=params, tags=_provenance(spec))
-        tracker.set_data(dataset)
-    return tracker
 
 
 def _description(spec: StudySpec, dataset: Dataset) -> str:
@@ -70,24 +105,3 @@ def _provenance(spec: StudySpec) -> dict[str, str]:
     if spec.learn_from:
         tags["hpo.learns_from"] = ", ".join(spec.learn_from)
     return tags | {"mlflow.source.name": "hpo run", "mlflow.user": getpass.getuser()}
-
-
-def close_tracker(
-    tracker: Tracker,
-    spec: StudySpec,
-    study: optuna.Study,
-    *,
-    places: Places,
-    interrupted: bool,
-    decision: Decision | None,
-) -> None:
-    """Give the study's own run its end state, pictures and result."""
-    folder = places.study(spec.name) / "report"
-    folder.mkdir(exist_ok=True)
-    write_text(folder / "spec.json", spec.model_dump_json(indent=1))
-    draw_study(spec, study, folder)
-    tags = {"hpo.result": f"{decision.model} version {decision.version}: {decision.alias}"} if decision else {}
-    metrics = summary(spec, study) | ({f"test/{k}": v for k, v in decision.scores.items()} if decision else {})
-    with tracking_errors(places.tracking):
-        tracker.log_study_files(folder)
-        tracker.close_study(status="SCHEDULED" if interrupted else "FINISHED", metrics=metrics, tags=tags)

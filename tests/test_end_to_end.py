@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -197,7 +198,7 @@ def test_a_successor_learns_from_a_study_and_counts_its_own_trials_alone(finishe
     done = finished.hpo(*command)
     assert done.returncode == 0, done.stderr
     assert "learns from own: 4 of its 4 trials can be compared, and teach the sampler" in done.stdout
-    (trial,) = finished.json("show", "wider")
+    assert len(finished.json("show", "wider")) == 1
     (parent,) = [run for run in finished.runs("wider") if run.data.tags["hpo.kind"] == "study"]
     assert parent.data.tags["hpo.learns_from"] == "own"
     assert len(finished.runs("wider")) == 2
@@ -347,27 +348,41 @@ def test_two_objectives_are_optimized_together_without_pruning(tmp_path: Path, t
     assert all(len(row["values"]) == 2 and row["values"][1] > 0 for row in rows)
 
 
+class Server:
+    """A real tracking server on loopback, with its own database and artifacts; it can be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self._home, self._store = home, home / "server"
+        self._store.mkdir()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self._store}/mlflow.db",
+            "--artifacts-destination", str(self._store / "artifacts"),
+            "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1",
+        ]  # fmt: skip
+        env = new_home(self._home).env | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, env=env, cwd=self._store, text=True, start_new_session=True, **quiet)
+        wait_until(lambda: _answers(self.url))
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        kill_group(self._process)
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """A real tracking server on loopback, with its own database and artifacts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    store = tmp_path / "server"
-    store.mkdir()
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
-        "--artifacts-destination", str(store / "artifacts"),
-        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
-    env = new_home(tmp_path).env | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    process = subprocess.Popen(
-        command, env=env, cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: _answers(url))
-    yield url
-    kill_group(process)  # type: ignore[arg-type]
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A tracking server that answers."""
+    found = Server(tmp_path)
+    yield found
+    found.kill()
 
 
 def _answers(url: str) -> bool:
@@ -379,8 +394,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_a_study_works_against_a_tracking_server(tmp_path: Path, tiny_bert: Path, server: str) -> None:
-    home = new_home(tmp_path, MLFLOW_TRACKING_URI=server)
+def test_a_study_works_against_a_tracking_server(tmp_path: Path, tiny_bert: Path, server: Server) -> None:
+    home = new_home(tmp_path, MLFLOW_TRACKING_URI=server.url)
     write_study(tmp_path, tiny_bert, trials=2)
     done = home.hpo("run", "own.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -388,3 +403,32 @@ def test_a_study_works_against_a_tracking_server(tmp_path: Path, tiny_bert: Path
     (answer,) = home.json("predict", "reviews@champion", "a great film")
     assert answer["model"] == "reviews/1"
     assert not (tmp_path / "mlruns/mlflow.db").exists()
+
+
+def test_a_study_that_has_begun_goes_on_without_its_tracking_server(
+    tmp_path: Path, tiny_bert: Path, server: Server
+) -> None:
+    home = new_home(tmp_path, MLFLOW_TRACKING_URI=server.url)
+    write_study(tmp_path, tiny_bert, trials=3, epochs=6)
+    first = home.start("run", "own.yaml")
+    wait_until(lambda: any((tmp_path / "mlruns/work/own").glob("trial-*/progress.jsonl")))
+    kill_group(first)
+    server.kill()
+    second = home.start("run", "own.yaml")
+    trained = tmp_path / "mlruns/work/own"
+    wait_until(lambda: len(list(trained.glob("trial-*/result.json"))) == 3)
+    server.start()
+    said, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, said
+    assert "training goes on, and MLflow is brought up to date when it answers" in said
+    assert_whole(home, trials=3)
+    assert home.json("doctor", "own")["ok"]
+
+
+def test_a_new_study_is_refused_where_its_tracking_server_does_not_answer(tmp_path: Path, tiny_bert: Path) -> None:
+    home = new_home(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    write_study(tmp_path, tiny_bert, trials=1)
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 4
+    assert "error: tracking http://127.0.0.1:9:" in done.stderr
+    assert not list((tmp_path / "mlruns/work").glob("own/trial-*"))

@@ -1,7 +1,7 @@
 """What a running study shows: a live table on a terminal, plain lines anywhere else."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,8 +28,12 @@ def open_display(console: Console) -> Iterator[Display]:
         yield Display(say=_sayer(console), show=_LineWriter(console).show)
 
 
-def _sayer(console: Console) -> Any:
-    return lambda line: console.print(f"{time.strftime('%H:%M:%S')}  {line}", markup=False, highlight=False)
+def _sayer(console: Console) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        stamped = f"{time.strftime('%H:%M:%S')}  {line}"
+        console.print(stamped, markup=False, highlight=False, soft_wrap=True)  # a log's line stays one line
+
+    return say
 
 
 class _LineWriter:
