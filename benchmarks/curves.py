@@ -46,17 +46,16 @@ class Workload:
     source: str = "sample:movies"
     model: str = "minilm"
     max_length: int = 64
-    rows: int = 1024
+    rows: int = 2048
     epochs: float = 3.0
     select: float = 0.1
     """Share of all rows by which trainings are scored: 1,004 of these."""
 
     def config(self, one: Configuration, *, seed: int = 0, precision: str = "auto") -> RunConfig:
         """One configuration as our run."""
-        values = {f"train.{name}": value for name, value in asdict(one).items()}
         return replaced(
             RunConfig(),
-            values
+            one.addresses()
             | {
                 "data.source": self.source,
                 "data.train_rows": self.rows,
@@ -144,6 +143,7 @@ def train_curve(workload: Workload, home: Path, work: Work) -> Curve:
         "seed": work.seed,
         **{name: float(f"{value:.6g}") for name, value in asdict(work.configuration).items()},
         "batch_size": work.configuration.batch_size,
+        "frozen_layers": work.configuration.frozen_layers,
         "accuracy": [round(one, 5) for one, _ in scores],
         "log_loss": [round(loss, 5) for _, loss in scores],
         "seconds": round(time.perf_counter() - start, 1),

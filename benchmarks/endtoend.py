@@ -28,7 +28,7 @@ from optuna.trial import TrialState
 from benchmarks import report
 from benchmarks.curves import Workload
 from benchmarks.findings import Absent, Part, compared, difference
-from benchmarks.grid import DECAY, HIGH, LOW, SIZES, WARMUP, sobol
+from benchmarks.grid import SPACE, sobol
 from benchmarks.protocol import Run
 from benchmarks.timing import Timed
 from hpo.storage import best_trial, open_storage
@@ -84,12 +84,7 @@ def spec(races: Races, seed: int) -> dict[str, Any]:
             "train": {"epochs": work.epochs},
             "seed": seed,
         },
-        "space": {
-            "train.learning_rate": {"low": LOW, "high": HIGH, "log": True},
-            "train.batch_size": list(SIZES),
-            "train.warmup_ratio": {"low": 0.0, "high": WARMUP},
-            "train.weight_decay": {"low": 0.0, "high": DECAY},
-        },
+        "space": dict(SPACE),
         "register_as": _NAME,
     }
 

@@ -152,8 +152,8 @@ def of_table(table: Table) -> str:
     return (
         f" The table: {len(table)} trainings, horizon {table.horizon:,} examples; {good} of them are within 0.5 "
         "points of the best. "
-        f"A proposal is replayed by one of its three nearest trainings (weights of learning rate, batch size, warm-up "
-        f"and weight decay: {weights}); leaving one out, their mean foretells the accuracy within "
+        f"A proposal is replayed by one of its three nearest trainings (weights of learning rate, batch size, warm-up, "
+        f"weight decay and frozen layers: {weights}); leaving one out, their mean foretells the accuracy within "
         f"{100 * table.error:.1f} points in half of all cases."
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from benchmarks.grid import DECAY, HIGH, LOW, SIZES, WARMUP, Configuration
+from benchmarks.grid import SPACE, Configuration, configuration, suggested
 from benchmarks.simulation import Order
 from hpo.components import new_sampler
 from hpo.informed import Informed
@@ -14,8 +14,6 @@ from hpo.schedule import Decision, Stage, Standing
 from hpo.scheduling import new_schedule
 from hpo.space import default_trials, suggest, trial_config
 from hpo.spec import StudySpec
-
-_PREFIX = "train."
 
 
 def study_spec(*, rows: int, epochs: float, seed: int, **changes: Any) -> StudySpec:
@@ -27,12 +25,7 @@ def study_spec(*, rows: int, epochs: float, seed: int, **changes: Any) -> StudyS
         "schedule": "halving",
         "start_with_defaults": False,
         "run": {"train": {"epochs": epochs}, "data": {"train_rows": rows}},
-        "space": {
-            "train.learning_rate": {"low": LOW, "high": HIGH, "log": True},
-            "train.batch_size": list(SIZES),
-            "train.warmup_ratio": {"low": 0.0, "high": WARMUP},
-            "train.weight_decay": {"low": 0.0, "high": DECAY},
-        },
+        "space": SPACE,
     }
     return StudySpec.model_validate(plain | changes)
 
@@ -100,7 +93,7 @@ class Ours:
         values = suggest(trial, self._spec)
         number, config = trial.number, trial_config(self._spec, values)
         self._trials[number], self._standings[number] = trial, Standing(number)
-        self._configurations[number] = _configuration(values)
+        self._configurations[number] = configuration(values)
         self._stages[number] = self._schedule.stages(config, number=number, rows=self._rows)
         return number
 
@@ -128,7 +121,7 @@ class WithPruner:
             return self._continuing.pop(0)
         trial = self._study.ask()
         self._trials[trial.number] = trial
-        return Order(trial.number, _suggested(trial), begin=0, until=self._marks[0])
+        return Order(trial.number, suggested(trial), begin=0, until=self._marks[0])
 
     def receive(self, order: Order, scores: dict[str, float]) -> None:
         """Report, and ask the pruner but at the horizon."""
@@ -146,22 +139,3 @@ def following(order: Order, marks: Sequence[int]) -> Order:
     """The stretch after this one."""
     until = next(mark for mark in marks if mark > order.until)
     return Order(order.trial, order.configuration, begin=order.until, until=until)
-
-
-def _suggested(trial: optuna.Trial) -> Configuration:
-    """As a user of Optuna writes it."""
-    return Configuration(
-        learning_rate=trial.suggest_float("learning_rate", LOW, HIGH, log=True),
-        batch_size=trial.suggest_categorical("batch_size", SIZES),
-        warmup_ratio=trial.suggest_float("warmup_ratio", 0.0, WARMUP),
-        weight_decay=trial.suggest_float("weight_decay", 0.0, DECAY),
-    )
-
-
-def _configuration(values: dict[str, Any]) -> Configuration:
-    return Configuration(
-        learning_rate=values[_PREFIX + "learning_rate"],
-        batch_size=values[_PREFIX + "batch_size"],
-        warmup_ratio=values[_PREFIX + "warmup_ratio"],
-        weight_decay=values[_PREFIX + "weight_decay"],
-    )

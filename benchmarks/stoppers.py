@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.grid import DECAY, HIGH, LOW, SIZES, WARMUP, Configuration, from_cube
+from benchmarks.grid import DECAY, HIGH, LAYERS, LOW, SIZES, WARMUP, configuration, from_cube
 from benchmarks.searches import following
 from benchmarks.simulation import Order
 
@@ -44,7 +44,7 @@ class RayAsha:
         number = len(self._trials)
         self._trials[number] = SimpleNamespace(trial_id=str(number))
         self._scheduler.on_trial_add(None, self._trials[number])
-        return Order(number, from_cube(self._random.random(4)), begin=0, until=self._marks[0])
+        return Order(number, from_cube(self._random.random(5)), begin=0, until=self._marks[0])
 
     def receive(self, order: Order, scores: dict[str, float]) -> None:
         """Hand the result over; the scheduler ends the trial or lets it go on."""
@@ -59,7 +59,7 @@ class SyneTune:
 
     def __init__(self, name: str, *, seed: int, marks: Sequence[int], unit: int, factor: int) -> None:
         """`marks` are the training examples at which a trial reports; the scheduler counts in units of `unit`."""
-        from syne_tune.config_space import choice, loguniform, uniform
+        from syne_tune.config_space import choice, loguniform, randint, uniform
         from syne_tune.optimizer import baselines
 
         logging.getLogger("syne_tune").setLevel(logging.ERROR)
@@ -70,6 +70,7 @@ class SyneTune:
                 "batch_size": choice(list(SIZES)),
                 "warmup_ratio": uniform(0.0, WARMUP),
                 "weight_decay": uniform(0.0, DECAY),
+                "frozen_layers": randint(0, LAYERS),
             },
             metric=_METRIC,
             do_minimize=False,
@@ -91,7 +92,7 @@ class SyneTune:
         number, config = len(self._trials), self._scheduler.suggest().config
         self._trials[number] = Trial(number, config, datetime.now())
         self._scheduler.on_trial_add(self._trials[number])
-        return Order(number, Configuration(**config), begin=0, until=self._marks[0])
+        return Order(number, configuration(config), begin=0, until=self._marks[0])
 
     def receive(self, order: Order, scores: dict[str, float]) -> None:
         """Hand the result over; the scheduler ends the trial or lets it go on."""

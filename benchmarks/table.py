@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.grid import Configuration, to_cube
+from benchmarks.grid import Configuration, configuration, to_cube
 from pipelines.errors import DataError
 from pipelines.files import read_json
 
 _NEIGHBOURS = 3
-_WEIGHTS = (0.0, 0.1, 0.3, 1.0)  # tried for batch size, warm-up and weight decay; that of the learning rate is 1
+_WEIGHTS = (0.0, 0.1, 0.3, 1.0)  # tried for all dimensions but the learning rate, whose weight is 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Table:
     def __init__(self, curves: list[Mapping[str, Any]], *, shares: list[float], rows: int, epochs: float) -> None:
         self.rows, self.epochs = rows, epochs
         self._trainings = [_training(curve, shares) for curve in curves]
-        self._cube = np.array([to_cube(_configuration(curve)) for curve in curves])
+        self._cube = np.array([to_cube(configuration(curve)) for curve in curves])
         self.scores = np.array([one.accuracy[-1] for one in self._trainings])
         """(trainings,) accuracy at the horizon."""
         self.weights, foretold = _fitted(self._cube, self.scores)
@@ -98,15 +98,6 @@ def _training(curve: Mapping[str, Any], shares: list[float]) -> Training:
     return Training(np.array(shares), np.array(curve["accuracy"]), np.array(curve["log_loss"]))
 
 
-def _configuration(curve: Mapping[str, Any]) -> Configuration:
-    return Configuration(
-        learning_rate=curve["learning_rate"],
-        batch_size=int(curve["batch_size"]),
-        warmup_ratio=curve["warmup_ratio"],
-        weight_decay=curve["weight_decay"],
-    )
-
-
 def _nearest(apart: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """The nearest of all trainings, and their chances: the inverse of their distances. `apart` are those, squared."""
     nearest = np.argsort(apart, kind="stable")[:_NEIGHBOURS]
@@ -115,7 +106,7 @@ def _nearest(apart: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.f
 
 
 def _fitted(cube: NDArray[np.float64], scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights of the dimensions, (4,), and what they let the neighbours foretell, (trainings,), leaving one out."""
+    """Weights of the dimensions, (5,), and what they let the neighbours foretell, (trainings,), leaving one out."""
     found = []
     for rest in product(_WEIGHTS, repeat=cube.shape[1] - 1):
         weights = np.array([1.0, *rest])

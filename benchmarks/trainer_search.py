@@ -30,7 +30,7 @@ from transformers.integrations import MLflowCallback
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
-from benchmarks.grid import DECAY, HIGH, LOW, SIZES, WARMUP
+from benchmarks.grid import suggested
 from benchmarks.peers import arguments, encode
 from benchmarks.timing import Setting
 
@@ -109,18 +109,19 @@ class Search:
         return watch.accuracy
 
     def _trainer(self, trial: optuna.Trial, watch: Watch) -> Trainer:
+        one = suggested(trial)
         setting = replace(
             Setting(home=Path(self._job.home), epochs=self._job.epochs, max_length=self._job.max_length),
-            learning_rate=trial.suggest_float("learning_rate", LOW, HIGH, log=True),
-            batch_size=trial.suggest_categorical("batch_size", SIZES),
-            warmup_ratio=trial.suggest_float("warmup_ratio", 0.0, WARMUP),
-            weight_decay=trial.suggest_float("weight_decay", 0.0, DECAY),
+            learning_rate=one.learning_rate,
+            batch_size=one.batch_size,
+            warmup_ratio=one.warmup_ratio,
+            weight_decay=one.weight_decay,
         )
         torch.manual_seed(self._job.seed)
         options = copy.copy(arguments(setting, setting.home / "trainer", best=True, seed=self._job.seed))
         options.eval_strategy = IntervalStrategy.EPOCH
         trainer = Trainer(
-            model=AutoModelForSequenceClassification.from_pretrained(self._job.checkpoint, num_labels=2),
+            model=self._model(frozen=one.frozen_layers),
             args=options,
             train_dataset=self._train,
             eval_dataset=self._select,
@@ -131,6 +132,13 @@ class Search:
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
+
+    def _model(self, *, frozen: int) -> Any:
+        """A fresh BERT classifier; with the first layers its embeddings are frozen too."""
+        model = AutoModelForSequenceClassification.from_pretrained(self._job.checkpoint, num_labels=2)
+        for part in [model.bert.embeddings, *model.bert.encoder.layer[:frozen]] if frozen else []:
+            part.requires_grad_(False)
+        return model
 
     def _rows(self, split: str) -> Dataset:
         rows = Dataset.from_dict(json.loads((Path(self._job.home) / f"{split}.json").read_text(encoding="utf-8")))

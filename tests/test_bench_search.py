@@ -121,7 +121,7 @@ def test_scores_between_two_points_are_interpolated() -> None:
 
 
 def test_a_proposal_is_replayed_by_one_of_its_nearest_and_always_the_same() -> None:
-    table, one = a_table(), Configuration(1e-4, 16, 0.1, 0.05)
+    table, one = a_table(), Configuration(1e-4, 16, 0.1, 0.05, 0)
     drawn = [table.train(one, seed=3, trial=trial).accuracy[-1] for trial in range(50)]
     assert len(set(drawn)) <= 3
     assert len(set(drawn)) > 1
@@ -260,7 +260,7 @@ def test_curves_of_another_workload_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "curves.json"
     extend(file, Workload(), works=lambda _: missing([], configurations=2, seed=0), done=stubbed)
     with pytest.raises(ConfigError) as error:
-        extend(file, replace(Workload(), rows=2048), works=lambda _: [], done=stubbed)
+        extend(file, replace(Workload(), rows=1024), works=lambda _: [], done=stubbed)
     assert str(error.value) == f"{file}: its curves are of another workload; delete it, or name another file"
 
 
