@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hpo.components import canonical
 from hpo.machine import GIB, Share
-from hpo.scheduling import pruner_of, rungs, scheduling
+from hpo.scheduling import begins_with_defaults, pruner_of, rungs, scheduling
 from hpo.space import address_of, default_trials, longest_epochs, suggest, trial_config
 from hpo.spec import StudySpec
 from pipelines.config import RunConfig, replaced
@@ -99,15 +99,16 @@ def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, test_rows: in
 def segments(spec: StudySpec, *, rows: int, number: int) -> list[tuple[float, float]]:
     """Of each segment of trial `number`: its share of a whole training, and the chance that it is trained.
 
-    A simple expectation. At each rung of `halving` one of `factor` goes on. Of the pruners, `median` and `percentile`
-    stop their share of those that they compare at every evaluation, once enough trials are complete; `hyperband` and
-    `successive_halving` keep 1/factor at the evaluations 1, factor, factor^2 ...; of the others, which stop by value,
-    nothing is expected.
+    A simple expectation. At each rung of `halving` one of `factor` goes on, and the default always. Of the pruners,
+    `median` and `percentile` stop their share of those that they compare at every evaluation, once enough trials are
+    complete; `hyperband` and `successive_halving` keep 1/factor at the evaluations 1, factor, factor^2 ...; of the
+    others, which stop by value, nothing is expected.
     """
     if scheduling(spec).name == "halving":
         whole = longest_epochs(spec) * rows
         ends = [min(1.0, mark / whole) for mark in rungs(spec, rows=rows)] + [1.0] if rows else [1.0]
-        chances = [1 / scheduling(spec).factor ** index for index in range(len(ends))]
+        exempt = number == 0 and begins_with_defaults(spec)
+        chances = [1.0 if exempt else 1 / scheduling(spec).factor ** index for index in range(len(ends))]
         return [(end - start, chance) for start, end, chance in zip([0.0, *ends], ends, chances, strict=False)]
     evaluations = spec.run.train.evaluations
     chances = [1.0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from hpo.components import canonical
 from hpo.halving import Halving
 from hpo.objectives import COSTS
 from hpo.schedule import Schedule, Straight
@@ -41,7 +42,14 @@ def new_schedule(spec: StudySpec, *, rows: int, should_prune: Callable[[int], bo
     chosen = scheduling(spec)
     if chosen.name == "full":
         return Straight(should_prune)
-    return Halving(rungs(spec, rows=rows), factor=chosen.factor, brackets=chosen.brackets)
+    exempt = [0] if begins_with_defaults(spec) else []
+    return Halving(rungs(spec, rows=rows), factor=chosen.factor, brackets=chosen.brackets, exempt=exempt)
+
+
+def begins_with_defaults(spec: StudySpec) -> bool:
+    """Whether trial 0 is the known-good default of the first model, and the next ones those of the others."""
+    enumerates = canonical(spec.sampler.name) in {"grid", "bruteforce"}
+    return spec.start_with_defaults and bool(spec.space) and not enumerates
 
 
 def schedule_in_words(spec: StudySpec, *, rows: int) -> str:
@@ -55,7 +63,8 @@ def schedule_in_words(spec: StudySpec, *, rows: int) -> str:
         return f"every trial to its end: no rung at or above {chosen.floor:,} training examples lies below it"
     brackets = f", {chosen.brackets} brackets" if chosen.brackets > 1 else ""
     at = ", ".join(f"{mark:,}" for mark in marks)
-    return f"halving: the best 1 of {chosen.factor} goes on after {at} training examples (by {chosen.score}{brackets})"
+    words = f"halving: the best 1 of {chosen.factor} goes on after {at} training examples (by {chosen.score}{brackets})"
+    return f"{words}; trial 0, the default, goes to its end" if begins_with_defaults(spec) else words
 
 
 def schedule_problems(spec: StudySpec) -> list[tuple[str, str]]:

@@ -245,9 +245,11 @@ def _shown(value: Any) -> str:
 
 
 def _near_key(loc: Loc) -> str:
-    """A key of the same place that is spelt nearly so, else one from elsewhere, by its whole address."""
-    here = did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
+    """A key that is called so elsewhere, by its whole address; else one that is spelt nearly so, here or elsewhere."""
     anywhere = {address.rpartition(".")[2]: address for address in flatten(StudySpec(name="x").model_dump())}
+    if loc[-1] in anywhere:
+        return f"; did you mean {anywhere[str(loc[-1])]}?"
+    here = did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
     hint = did_you_mean(str(loc[-1]), anywhere)
     leaf = hint.removeprefix("; did you mean ").removesuffix("?")
     return here or (f"; did you mean {anywhere[leaf]}?" if hint else "")

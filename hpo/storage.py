@@ -7,11 +7,11 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.components import canonical, new_pruner, new_sampler
+from hpo.components import new_pruner, new_sampler
 from hpo.ledger import created, engine_options, storage_errors
 from hpo.objectives import directions
 from hpo.places import Places
-from hpo.scheduling import pruner_of, scheduling
+from hpo.scheduling import begins_with_defaults, pruner_of, scheduling
 from hpo.space import default_trials
 from hpo.spec import StudySpec
 from pipelines.config import flatten
@@ -39,8 +39,7 @@ def open_study(spec: StudySpec, *, places: Places) -> optuna.Study:
         pruner=new_pruner(pruner_of(spec)),
         load_if_exists=True,
     )
-    enumerates = canonical(spec.sampler.name) in {"grid", "bruteforce"}
-    if spec.start_with_defaults and spec.space and not enumerates:
+    if begins_with_defaults(spec):
         for parameters in default_trials(spec)[: spec.budget.trials]:
             study.enqueue_trial(parameters, skip_if_exists=True)
     return study

@@ -222,3 +222,21 @@ def test_a_later_bracket_skips_the_early_rungs() -> None:
     brackets = Brackets(2, factor=3)
     late = next(number for number in range(10) if brackets.of(number) == 1)
     assert [stage.examples for stage in halving.stages(CONFIG, number=late, rows=ROWS)] == [300, 900]
+
+
+def test_an_exempt_trial_goes_to_its_end_and_takes_nobodys_place() -> None:
+    schedule = Halving(RUNGS, factor=3, exempt=[0])
+    alone = standings({100: 0.1})
+    assert schedule.decide(0, alone, planned=4) is Decision.CONTINUE
+    four = standings({100: 0.1}, {100: 0.2}, {100: 0.3}, {100: 0.4})
+    assert schedule.promotable(four, planned=4) == [0, 3]
+    assert schedule.hopeless(four, planned=4) == [1, 2]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_every_study_with_an_exempt_trial_comes_to_an_end_with_that_one_complete(workers: int) -> None:
+    for seed in range(20):
+        done = Simulation(Halving(RUNGS, factor=3, exempt=[0]), planned=28, workers=workers, seed=seed).run()
+        assert 0 in done.complete
+        assert len(done.complete) >= 4
+        assert not any(standing.rests for standing in done.standings.values())
