@@ -28,6 +28,7 @@ from benchmarks.report import machine
 from pipelines.config import RunConfig, replaced
 from pipelines.errors import ConfigError
 from pipelines.files import read_json, write_text
+from pipelines.host import die_with_parent
 from pipelines.segment import SegmentJob
 
 FILE = Path(__file__).parent / "results" / "curves.json"
@@ -184,7 +185,9 @@ def side_by_side(workload: Workload, home: Path, *, workers: int, train: Train) 
 
     def done(works: list[Work]) -> Iterator[Curve]:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, max_tasks_per_child=_CURVES) as pool:
+        with ProcessPoolExecutor(
+            workers, mp_context=spawn, max_tasks_per_child=_CURVES, initializer=die_with_parent
+        ) as pool:
             for future in as_completed([pool.submit(train, workload, home, work) for work in works]):
                 yield future.result()
 

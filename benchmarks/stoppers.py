@@ -5,13 +5,14 @@ Both stop a trial for good where it falls behind. Syne Tune 0.16 has no promotio
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.grid import DECAY, HIGH, LAYERS, LOW, SIZES, WARMUP, configuration, from_cube
+from benchmarks.grid import DECAY, HIGH, LAYERS, LOW, SIZES, WARMUP, Configuration, configuration, from_cube
 from benchmarks.searches import following
 from benchmarks.simulation import Order
 
@@ -21,7 +22,9 @@ _TIME, _METRIC = "resource", "accuracy"
 class RayAsha:
     """Ray Tune's `AsyncHyperBandScheduler` over random configurations, as its default search algorithm draws them."""
 
-    def __init__(self, *, seed: int, marks: Sequence[int], unit: int, factor: int) -> None:
+    def __init__(
+        self, *, seed: int, marks: Sequence[int], unit: int, factor: int, first: Sequence[Configuration] = ()
+    ) -> None:
         """`marks` are the training examples at which a trial reports; the scheduler counts in units of `unit`."""
         from ray.tune.schedulers import AsyncHyperBandScheduler
 
@@ -36,6 +39,7 @@ class RayAsha:
         )
         self._trials: dict[int, Any] = {}
         self._continuing: list[Order] = []
+        self._first = list(first)
 
     def order(self) -> Order:
         """The next stretch of a trial that goes on, or a new trial."""
@@ -44,7 +48,8 @@ class RayAsha:
         number = len(self._trials)
         self._trials[number] = SimpleNamespace(trial_id=str(number))
         self._scheduler.on_trial_add(None, self._trials[number])
-        return Order(number, from_cube(self._random.random(5)), begin=0, until=self._marks[0])
+        one = self._first.pop(0) if self._first else from_cube(self._random.random(5))
+        return Order(number, one, begin=0, until=self._marks[0])
 
     def receive(self, order: Order, scores: dict[str, float]) -> None:
         """Hand the result over; the scheduler ends the trial or lets it go on."""
@@ -57,7 +62,16 @@ class RayAsha:
 class SyneTune:
     """One of Syne Tune's schedulers of the kind ASHA: `ASHA` (random configurations), or `BOHB` (kernel densities)."""
 
-    def __init__(self, name: str, *, seed: int, marks: Sequence[int], unit: int, factor: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        seed: int,
+        marks: Sequence[int],
+        unit: int,
+        factor: int,
+        first: Sequence[Configuration] = (),
+    ) -> None:
         """`marks` are the training examples at which a trial reports; the scheduler counts in units of `unit`."""
         from syne_tune.config_space import choice, loguniform, randint, uniform
         from syne_tune.optimizer import baselines
@@ -79,6 +93,7 @@ class SyneTune:
             max_t=round(marks[-1] / unit),
             reduction_factor=factor,
             random_seed=seed,
+            points_to_evaluate=[asdict(one) for one in first] or None,
         )
         self._trials: dict[int, Any] = {}
         self._continuing: list[Order] = []

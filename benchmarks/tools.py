@@ -2,16 +2,18 @@
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import optuna
 
+from benchmarks.grid import Configuration, configuration
 from benchmarks.searches import Ours, WithPruner, study_spec
 from benchmarks.simulation import Tool
 from benchmarks.stoppers import RayAsha, SyneTune
 from benchmarks.table import Table
+from hpo.space import default_trials
 
 OURS = "ours"
 MEDIAN = "Optuna, full trials"
@@ -37,81 +39,94 @@ class Contender:
         return f"not installed: pip install '.[bench-search]' brings {self.needs}"
 
 
-def ours(table: Table, seed: int, *, schedule: Mapping[str, Any] | None = None, defaults: bool = False) -> Tool:
+def ours(table: Table, seed: int, *, schedule: Mapping[str, Any] | None = None, defaults: bool = True) -> Tool:
     """Our halving with TPE; the schedule as shipped, but for what is given here."""
     changes = {"schedule": {"name": "halving"} | dict(schedule or {}), "start_with_defaults": defaults}
     return Ours(study_spec(rows=table.rows, epochs=table.epochs, seed=seed, **changes), rows=table.rows)
 
 
-def full(table: Table, seed: int) -> Tool:
+def the_default(table: Table) -> Configuration:
+    """The known-good default that our studies begin with."""
+    (values,) = default_trials(study_spec(rows=table.rows, epochs=table.epochs, seed=0))
+    return configuration(values)
+
+
+def full(table: Table, seed: int, *, default_first: bool = False) -> Tool:
     """TPE and the median pruner, scored after each epoch: Optuna's defaults on the Trainer's usual schedule."""
     marks = [round(table.rows * epoch) for epoch in range(1, int(table.epochs))]
-    study = _study(seed, optuna.pruners.MedianPruner())
+    study = _study(seed, optuna.pruners.MedianPruner(), table if default_first else None)
     return WithPruner(study, marks=[*marks, table.horizon], unit=table.rows)
 
 
-def halving(table: Table, seed: int, *, rungs: int) -> Tool:
+def halving(table: Table, seed: int, *, rungs: int, default_first: bool) -> Tool:
     """TPE and the pruner for asynchronous successive halving, which stops."""
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_FACTOR)
-    return WithPruner(_study(seed, pruner), marks=_marks(table, rungs), unit=_unit(table, rungs))
+    study = _study(seed, pruner, table if default_first else None)
+    return WithPruner(study, marks=_marks(table, rungs), unit=_unit(table, rungs))
 
 
-def hyperband(table: Table, seed: int, *, rungs: int) -> Tool:
+def hyperband(table: Table, seed: int, *, rungs: int, default_first: bool) -> Tool:
     """TPE and the Hyperband pruner."""
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=_FACTOR**rungs, reduction_factor=_FACTOR)
-    return WithPruner(_study(seed, pruner), marks=_marks(table, rungs), unit=_unit(table, rungs))
+    study = _study(seed, pruner, table if default_first else None)
+    return WithPruner(study, marks=_marks(table, rungs), unit=_unit(table, rungs))
 
 
-def ray_asha(table: Table, seed: int, *, rungs: int) -> Tool:
+def ray_asha(table: Table, seed: int, *, rungs: int, default_first: bool) -> Tool:
     """Ray Tune's ASHA over random configurations."""
-    return RayAsha(seed=seed, marks=_marks(table, rungs), unit=_unit(table, rungs), factor=_FACTOR)
+    first = [the_default(table)] if default_first else []
+    marks, unit = _marks(table, rungs), _unit(table, rungs)
+    return RayAsha(seed=seed, marks=marks, unit=unit, factor=_FACTOR, first=first)
 
 
-def syne_tune(table: Table, seed: int, *, rungs: int, name: str) -> Tool:
+def syne_tune(table: Table, seed: int, *, rungs: int, name: str, default_first: bool) -> Tool:
     """One of Syne Tune's baselines of the kind ASHA."""
-    return SyneTune(name, seed=seed, marks=_marks(table, rungs), unit=_unit(table, rungs), factor=_FACTOR)
+    first = [the_default(table)] if default_first else []
+    marks, unit = _marks(table, rungs), _unit(table, rungs)
+    return SyneTune(name, seed=seed, marks=marks, unit=unit, factor=_FACTOR, first=first)
 
 
-def stopping(rungs: int, *, words: str = "", target: float | None = None) -> dict[str, Contender]:
+def stopping(rungs: int, *, default_first: bool = False, words: str = "") -> dict[str, Contender]:
     """The peers that halve and stop: so many rungs, at the horizon divided by powers of the factor."""
+    how: dict[str, Any] = {"rungs": rungs, "default_first": default_first}
     return {
-        f"Optuna, successive halving{words}": Contender(partial(halving, rungs=rungs), target),
-        f"Optuna, Hyperband{words}": Contender(partial(hyperband, rungs=rungs), target),
-        f"Ray Tune ASHA{words}": Contender(partial(ray_asha, rungs=rungs), target, needs="ray"),
-        f"Syne Tune ASHA{words}": Contender(partial(syne_tune, rungs=rungs, name="ASHA"), target, needs="syne-tune"),
-        f"Syne Tune BOHB{words}": Contender(partial(syne_tune, rungs=rungs, name="BOHB"), target, needs="syne-tune"),
+        f"Optuna, successive halving{words}": Contender(partial(halving, **how), _OF_STOPPING),
+        f"Optuna, Hyperband{words}": Contender(partial(hyperband, **how), _OF_STOPPING),
+        f"Ray Tune ASHA{words}": Contender(partial(ray_asha, **how), _OF_STOPPING, needs="ray"),
+        f"Syne Tune ASHA{words}": Contender(partial(syne_tune, name="ASHA", **how), _OF_STOPPING, needs="syne-tune"),
+        f"Syne Tune BOHB{words}": Contender(partial(syne_tune, name="BOHB", **how), _OF_STOPPING, needs="syne-tune"),
     }
 
 
-CONTENDERS = {OURS: Contender(ours), MEDIAN: Contender(full, target=4.0)} | stopping(1, target=1.5)
-"""The comparison: all that halve do so at a third of the horizon, where our shipped schedule does."""
-EARLY = stopping(2, words=", rungs at 1/9 and 1/3")
-"""The stopping peers with one more, earlier rung."""
+_OF_FULL, _OF_STOPPING = 4.0, 1.5  # how many times our cost a peer should need, at least
+_BEST = ", best configured"
+CONTENDERS = {OURS: Contender(ours), MEDIAN: Contender(full, _OF_FULL)} | stopping(1)
+"""As people write it: reports after each epoch of the Trainer, proposals by the tool alone."""
+BEST = {MEDIAN + _BEST: Contender(partial(full, default_first=True), _OF_STOPPING)} | stopping(
+    2, default_first=True, words=_BEST
+)
+"""The peers at their best: the known-good default first, and those that halve at the rungs of our shipped schedule."""
 
-_RUNGS = {  # floors scaled to a horizon of 3,072 examples, by factor: those that give rungs of their own
-    2: (300, 600, 1000),
-    3: (300, 600),
-    4: (300,),
-}
+_FLOORS = {2: (600, 1000), 3: (600, 1500), 4: (300, 600)}  # by factor: those that give rungs of their own
 SETTINGS: dict[str, Contender] = {
     f"factor {factor}, floor {floor}{', by log loss' * (score == 'log_loss')}{', 2 brackets' * (brackets == 2)}": (
-        Contender(
-            partial(ours, schedule={"factor": factor, "floor": floor, "score": score, "brackets": brackets}),
-        )
+        Contender(partial(ours, schedule={"factor": factor, "floor": floor, "score": score, "brackets": brackets}))
     )
-    for factor, floors in _RUNGS.items()
+    for factor, floors in _FLOORS.items()
     for floor in floors
-    for score in ("objective", "log_loss")
-    for brackets in ((1, 2) if (factor, floor) in {(2, 300), (2, 600), (3, 300)} else (1,))
-    if (factor, floor, score) != (3, 600, "objective")  # that is the shipped one
-} | {"as shipped, the known-good default first": Contender(partial(ours, defaults=True))}
+    for score, brackets in (("objective", 1), ("log_loss", 1), ("objective", 2))
+    if (factor, floor, score, brackets) != (3, 600, "objective", 1)  # that is the shipped one
+} | {"as shipped, without the default": Contender(partial(ours, defaults=False))}
 """Other settings of our own schedule."""
 
 
-def _study(seed: int, pruner: optuna.pruners.BasePruner) -> optuna.Study:
-    """Optuna's default sampler, seeded; the name decides about Hyperband's brackets."""
+def _study(seed: int, pruner: optuna.pruners.BasePruner, table: Table | None) -> optuna.Study:
+    """Optuna's default sampler, seeded; the name decides on Hyperband's brackets; with a table, our default first."""
     sampler = optuna.samplers.TPESampler(seed=seed)
-    return optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, study_name=f"replay-{seed}")
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, study_name=f"replay-{seed}")
+    if table is not None:
+        study.enqueue_trial(asdict(the_default(table)))
+    return study
 
 
 def _unit(table: Table, rungs: int) -> int:

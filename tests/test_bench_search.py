@@ -22,7 +22,7 @@ from benchmarks.report import markdown
 from benchmarks.searches import study_spec
 from benchmarks.simulation import NOTHING, Order, Trace, goal, simulate
 from benchmarks.table import Table, read_table
-from benchmarks.tools import CONTENDERS, EARLY, MEDIAN, OURS, SETTINGS, Contender
+from benchmarks.tools import BEST, CONTENDERS, MEDIAN, OURS, SETTINGS, Contender
 from hpo.spec import StudySpec
 from pipelines.errors import ConfigError, DataError
 from pipelines.files import read_json
@@ -134,9 +134,9 @@ def test_the_learning_rate_weighs_most_where_it_alone_matters() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("name", CONTENDERS | EARLY)
+@pytest.mark.parametrize("name", CONTENDERS | BEST)
 def test_every_tool_finishes_and_its_spending_adds_up(name: str, workers: int) -> None:
-    contender, table = (CONTENDERS | EARLY)[name], a_table()
+    contender, table = (CONTENDERS | BEST)[name], a_table()
     if contender.absent:
         pytest.skip(contender.absent)
     spied = Spy(contender.start(table, 1))
@@ -208,11 +208,11 @@ def test_the_replay_reports_and_draws(tmp_path: Path, monkeypatch: pytest.Monkey
     few = {name: CONTENDERS[name] for name in (OURS, MEDIAN)} | {"gone": Contender(none, needs="no-such-package")}
     monkeypatch.setattr(replay, "CONTENDERS", few)
     monkeypatch.setattr(replay, "SETTINGS", {})
-    monkeypatch.setattr(replay, "EARLY", {})
+    monkeypatch.setattr(replay, "BEST", {})
     monkeypatch.setattr(replay, "searches", one_by_one)
     setting = Replay(repetitions=3, budget=30.0, watched=6.0, workers=(2, 1), equal_cost=6.0)
     parts = replay.measured(a_table(), setting, tmp_path / "l2.png")
-    assert [part.name for part in parts] == ["workers 2", "workers 1", "earlier rungs", "our settings"]
+    assert [part.name for part in parts] == ["workers 2", "workers 1", "best configured", "our settings"]
     assert [one.peer for one in parts[0].absent] == ["gone"]
     assert parts[0].comparisons[0].peer_value == pytest.approx(np.mean(parts[0].repetitions[MEDIAN]), abs=1e-3)
     assert (tmp_path / "l2.png").stat().st_size > 10_000

@@ -3,7 +3,6 @@
 It ends by itself when the controller is gone: a worker never outlives its study.
 """
 
-import ctypes
 import os
 import pickle
 import pkgutil
@@ -19,7 +18,7 @@ from typing import Any
 from hpo.executors import TaskFailedError
 from pipelines.errors import UserError
 from pipelines.files import disk_full, is_disk_full
-from pipelines.host import keep_freed_memory
+from pipelines.host import die_with_parent, keep_freed_memory
 from pipelines.segment import InfeasibleError
 
 _TELL_SECONDS = 0.5  # between two progress messages
@@ -54,7 +53,7 @@ class PipeWatch:
 
 def main(pipe: Connection, *, threads: int, log: Path, parent: int, cores: tuple[int, ...] | None = None) -> None:
     """Serve tasks until the pipe closes, on `cores` alone where they are given."""
-    _die_with_parent()
+    die_with_parent()
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # before any library starts threads: they inherit it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the controller decides
@@ -81,12 +80,6 @@ def _answer(message: tuple[str, Any], watch: PipeWatch) -> tuple[str, Any]:
             return "error", disk_full(getattr(payload, "directory", Path.cwd()))
         traceback.print_exc()
         return "error", TaskFailedError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel (Linux) to kill this process with its parent: an orphan would write beside its own successor."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
 
 
 def _reply(pipe: Connection, answer: tuple[str, Any]) -> None:
