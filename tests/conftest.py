@@ -18,7 +18,7 @@ import pytest
 
 from pipelines.data import Dataset, save_dataset
 from tests import tiny
-from tests.postgres import Postgres
+from benchmarks.postgres import Postgres
 
 if TYPE_CHECKING:
     from pipelines.workbench import Workbench

@@ -20,7 +20,7 @@ from hpo.spec import StudySpec
 from hpo.storage import engine_of
 from hpo.study import Controller
 from pipelines.errors import StorageError
-from tests.postgres import Postgres
+from benchmarks.postgres import Postgres
 from tests.stub import a_controller, a_spec, instruct
 
 HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}
