@@ -28,38 +28,38 @@ class Halving:
 
     def decide(self, number: int, standings: Standings, *, planned: int) -> Decision:
         """Go on when among the best, end when nothing can bring it there, else rest."""
-        if number in self.promotable(standings, planned=planned):
+        rungs = self._all_rungs(standings, planned)
+        if number in self._lost(standings) or any(number in rung.to_go_on for rung in rungs):
             return Decision.CONTINUE
-        if number in self.hopeless(standings, planned=planned):
-            return Decision.STOP
-        return Decision.PAUSE
+        return Decision.STOP if any(number in rung.beaten for rung in rungs) else Decision.PAUSE
 
     def promotable(self, standings: Standings, *, planned: int) -> list[int]:
         """Resting trials among the best of their rung, the highest rung first.
 
         A trial that rests where no rung is has nothing to wait for: a crash left it there at its end.
         """
-        found = [
-            (-one.examples, one.number) for one in standings.values() if one.rests and one.examples not in self._rungs
-        ]
+        found = [(-standings[number].examples, number) for number in self._lost(standings)]
         for rung in self._all_rungs(standings, planned):
-            found += [(-rung.examples, one.number) for one in rung.ranked[: rung.quota] if _rests_at(one, rung)]
+            found += [(-rung.examples, number) for number in rung.to_go_on]
         return [number for _, number in sorted(found)]
 
     def hopeless(self, standings: Standings, *, planned: int) -> list[int]:
         """Resting trials with so many better ones at their rung that the largest quota there can ever be is used up."""
-        found: list[int] = []
-        for rung in self._all_rungs(standings, planned):
-            found += [one.number for one in rung.ranked[rung.largest_quota :] if _rests_at(one, rung)]
-        return sorted(found)
+        return sorted(number for rung in self._all_rungs(standings, planned) for number in rung.beaten)
+
+    def _lost(self, standings: Standings) -> list[int]:
+        """Trials that rest where no rung is."""
+        live = [one for one in standings.values() if not one.over]
+        return [one.number for one in live if one.rests and one.examples not in self._rungs]
 
     def _all_rungs(self, standings: Standings, planned: int) -> list["_Rung"]:
-        rungs: list[_Rung] = []
+        rungs, ordered = list[_Rung](), sorted(standings.values(), key=lambda one: one.number)
         following = max(standings, default=-1) + 1
-        to_begin = [self._brackets.of(following + later) for later in range(planned - len(standings))]
+        last = following + max(0, planned - len(standings))
+        brackets = self._brackets.first(last)
         for bracket in range(len(self._brackets)):
-            mine = [one for number, one in standings.items() if self._brackets.of(number) == bracket]
-            to_come = to_begin.count(bracket)
+            mine = [one for one in ordered if brackets[one.number] == bracket]
+            to_come = brackets[following:last].count(bracket)
             for examples in self._rungs[bracket:]:
                 rungs.append(_Rung(examples, mine, to_come=to_come, factor=self._factor))
                 to_come = rungs[-1].to_be_promoted
@@ -67,24 +67,34 @@ class Halving:
 
 
 class _Rung:
-    """The trials at one rung of one bracket, and those that may still come to it."""
+    """The trials at one rung of one bracket, and those that may still come to it.
+
+    Every decision looks at all trials of a study: most are over, so that is asked first.
+    """
 
     def __init__(self, examples: int, trials: Sequence[Standing], *, to_come: int, factor: int) -> None:
+        """`trials` are those of the bracket, by number."""
         self.examples = examples
-        here = [one for one in trials if examples in one.reports and not (one.withdrawn and one.examples == examples)]
-        self.ranked = sorted(here, key=lambda one: (-one.reports[examples], one.number))
-        on_the_way = sum(not one.over and one.goal == examples > one.examples for one in trials)
-        arriving = to_come + on_the_way
-        self.largest_quota = max(1, (len(here) + arriving) // factor)
-        self.quota = self.largest_quota if arriving == 0 else len(here) // factor
+        came = [one for one in trials if examples in one.reports]
+        here = [one for one in came if not (one.over and one.goal > examples == one.examples)]
+        ranked = sorted(here, key=lambda one: -one.reports[examples])  # of equals, the earlier trial stays first
+        ranks = [(rank, one.number) for rank, one in enumerate(ranked) if not one.over and _rests_at(one, examples)]
+        live = [one for one in trials if not one.over]
+        arriving = to_come + sum(one.goal == examples > one.examples for one in live)
+        largest_quota = max(1, (len(here) + arriving) // factor)
+        quota = largest_quota if arriving == 0 else len(here) // factor
+        self.to_go_on = [number for rank, number in ranks if rank < quota]
+        """Resting trials that should go on now."""
+        self.beaten = [number for rank, number in ranks if rank >= largest_quota]
+        """Resting trials that cannot be promoted any more."""
         if arriving == 0:
-            self.to_be_promoted = sum(_rests_at(one, self) for one in self.ranked[: self.quota])
+            self.to_be_promoted = len(self.to_go_on)
         else:
-            self.to_be_promoted = max(0, self.largest_quota - sum(one.goal > examples for one in here))
+            self.to_be_promoted = max(0, largest_quota - sum(one.goal > examples for one in here))
 
 
-def _rests_at(one: Standing, rung: _Rung) -> bool:
-    return one.rests and one.examples == rung.examples
+def _rests_at(one: Standing, examples: int) -> bool:
+    return one.rests and one.examples == examples
 
 
 class Brackets:
@@ -104,9 +114,13 @@ class Brackets:
 
     def of(self, number: int) -> int:
         """The bracket of trial `number`."""
-        while len(self._assigned) <= number:
+        return self.first(number + 1)[number]
+
+    def first(self, count: int) -> list[int]:
+        """The brackets of at least the first `count` trials, by number."""
+        while len(self._assigned) < count:
             wanted = len(self._assigned) + 1
             chosen = max(range(len(self)), key=lambda b: (self._shares[b] * wanted - self._counts[b], -b))
             self._counts[chosen] += 1
             self._assigned.append(chosen)
-        return self._assigned[number]
+        return self._assigned
