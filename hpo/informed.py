@@ -12,14 +12,20 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 
 class Informed(BaseSampler):
     """A sampler that sees reports of unfinished trials; all else is the sampler inside."""
 
-    def __init__(self, sampler: BaseSampler) -> None:
+    def __init__(self, sampler: BaseSampler, *, after: BaseSampler | None = None) -> None:
+        """`after` is the sampler that proposed the last trial of the same study. It has gathered which parameters all
+        trials have in common, and the new one goes on from there instead of comparing thousands of trials again."""
         self._sampler = sampler
+        gathered = getattr(after._sampler, "_search_space", None) if isinstance(after, Informed) else None
+        if isinstance(gathered, IntersectionSearchSpace) and type(sampler) is type(after._sampler):
+            sampler._search_space = gathered
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """As the sampler inside, over the trials as they are shown."""

@@ -1,10 +1,12 @@
 """Optuna's storage: open a study, guard what it is, find its best trial."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
 from hpo.components import canonical, new_pruner, new_sampler
@@ -27,9 +29,60 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         return created(lambda: optuna.storages.RDBStorage(url, engine_kwargs=engine_options(url)))
 
 
+class SoleWriter(_CachedStorage):
+    """Optuna's cache over its tables, for the one process that writes to the trials of a study.
+
+    Optuna's own reads every unfinished trial again whenever somebody asks for trials, since another process may have
+    changed it; where thousands rest, each proposal would take seconds. This one reads again what was written to since,
+    and what is new: anybody may still enqueue a trial.
+    """
+
+    def __init__(self, backend: optuna.storages.RDBStorage) -> None:
+        super().__init__(backend)
+        self._written: set[int] = set()
+
+    def _read_trials_from_remote_storage(self, study_id: int) -> None:
+        written = set(self._written)
+        if study_id in self._studies:
+            self._studies[study_id].unfinished_trial_ids |= written
+        super()._read_trials_from_remote_storage(study_id)
+        known = self._studies[study_id]
+        known.unfinished_trial_ids.clear()
+        known.last_finished_trial_id = max((one._trial_id for one in known.trials.values()), default=-1)
+        self._written -= written
+
+    def set_trial_param(self, trial_id: int, name: str, value: float, distribution: BaseDistribution) -> None:
+        """As Optuna's."""
+        self._written.add(trial_id)  # before it is written, here and below: the reply to a commit that stands may be lost
+        super().set_trial_param(trial_id, name, value, distribution)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's."""
+        self._written.add(trial_id)
+        return super().set_trial_state_values(trial_id, state, values)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """As Optuna's."""
+        self._written.add(trial_id)
+        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's."""
+        self._written.add(trial_id)
+        super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's."""
+        self._written.add(trial_id)
+        super().set_trial_system_attr(trial_id, key, value)
+
+
 def open_study(spec: StudySpec, *, places: Places) -> optuna.Study:
-    """Create or load the study in Optuna's storage. A new one starts with the models' known-good defaults."""
-    storage = open_storage(places.storage)
+    """Create or load the study in Optuna's storage, to write to it. A new one starts with the models' known-good defaults.
+
+    Whoever opens it must be the only one who does: see `hpo.lease`.
+    """
+    storage = SoleWriter(open_storage(places.storage))
     study = optuna.create_study(
         study_name=spec.name,
         storage=storage,

@@ -207,7 +207,7 @@ class Controller:
         """A resting trial, and why it cannot go on here (None: it can)."""
         if number in self.resting:
             return self.resting[number], None
-        return self._planned(next(one for one in self.trials.unfinished() if one.number == number))
+        return self._planned(self.trials.stored(number))
 
     def _planned(self, trial: optuna.Trial | FrozenTrial) -> tuple[Active, str | None]:
         if isinstance(trial, FrozenTrial):
@@ -221,7 +221,7 @@ class Controller:
         return active, reason
 
     def _set_sampler(self, number: int) -> None:
-        self.study.sampler = Informed(new_sampler(self.spec, trial=number))
+        self.study.sampler = Informed(new_sampler(self.spec, trial=number), after=self.study.sampler)
 
     def _submit(self, active: Active) -> None:
         """Send a trial to the end of its stage, or let it write the checkpoint that it will rest on."""
@@ -366,7 +366,7 @@ class Controller:
             raise kind(f"{_FAILURES} trials in a row failed, the last one with: {reason}")
 
     def _should_prune(self, number: int) -> bool:
-        trial = self.study.get_trials(deepcopy=False)[number]
+        trial = self.trials.stored(number)
         return bool(trial.intermediate_values) and self.study.pruner.prune(self.study, trial)
 
     def _count_time(self, every: float | None = None) -> None:
