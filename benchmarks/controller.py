@@ -3,10 +3,11 @@
     python -m benchmarks.controller            100, 1,000 and 10,000 stored trials, on SQLite and PostgreSQL
     python -m benchmarks.controller --quick    100 and 1,000, 30 further trials
 
-All that Optuna's storage, the ledger and the schedule cost is real, training alone is left out, and the tracker. Each
-study is measured in a fresh process: at its end, where nearly all of its trials are over, and with as many trials stored
-in its middle, where a fifth of them rests and may yet be promoted.
-Writes `benchmarks/results/controller.json` and `controller.md`. PostgreSQL is left out where `pgserver` is not installed.
+What Optuna's storage, the ledger and the schedule cost is real; training and the tracker are left out. Each study is
+measured in a fresh process: at its end, where nearly all of its trials are over, and with as many trials stored in its
+middle, where three times as many are planned and nearly all of those stored rest, since they may yet be promoted.
+Writes `benchmarks/results/controller.json` and `controller.md`. PostgreSQL is left out where `pgserver` is not
+installed.
 """
 
 import argparse
@@ -31,6 +32,7 @@ import psutil
 from benchmarks.postgres import Postgres
 from benchmarks.report import machine
 from benchmarks.stored import ROWS, a_spec, accuracy, fill
+from benchmarks.timing import Stopwatch, Timed
 from hpo.executors import Event
 from hpo.lease import leased
 from hpo.ledger import Ledger
@@ -81,6 +83,8 @@ class Costs:
     """Each result of a segment: written down, decided upon, and told where the trial is over."""
     settle: list[float] = field(default_factory=list)
     """Each look at who cannot be promoted any more, and the end of those."""
+    cpu: list[float] = field(default_factory=list)
+    """The same trials, in seconds of processor time: what other programs on the machine do not change."""
     whole: list[float] = field(default_factory=list)
     """Each new trial until its end, or until it rests: all of its ask, tell and settle together."""
     memory: list[float] = field(default_factory=list)
@@ -127,43 +131,46 @@ class Watched(Controller):
         """Write into `costs` from now on; the session began at `since`."""
         self._case, self._costs, self._since = case, costs, since
         self._before = len(self.trials.ended)
-        self._spent: dict[int, float] = {}
+        self._spent: dict[int, list[Timed]] = {}
 
     def run(self) -> str:
         """As ever; with the time that it all took."""
         reason = super().run()
         self._costs.wall = time.perf_counter() - self._since - self._costs.start_up
         self._costs.ended = len(self.trials.ended) - self._before
-        self._costs.whole = [spent for number, spent in self._spent.items() if number >= self._case.stored]
+        fresh = [timed for number, timed in self._spent.items() if number >= self._case.stored]
+        self._costs.whole = [sum(one.wall for one in timed) for timed in fresh]
+        self._costs.cpu = [sum(one.cpu or 0.0 for one in timed) for timed in fresh]
         return reason
 
     def _begin_one(self) -> bool:
         if not self._costs.memory:
             self._costs.start_up = time.perf_counter() - self._since
             self._costs.memory.append(_memory())
-        known, began = len(self.trials.standings), time.perf_counter()
+        known, watch = len(self.trials.standings), Stopwatch()
         begun = super()._begin_one()
-        took = time.perf_counter() - began
+        timed = watch.read()
         if len(self.trials.standings) > known:
-            self._costs.ask.append(took)
-            self._spent[max(self.trials.standings)] = took
+            self._costs.ask.append(timed.wall)
+            self._spent[max(self.trials.standings)] = [timed]
         elif begun:
-            self._costs.resume.append(took)
+            self._costs.resume.append(timed.wall)
         return begun
 
     def _receive(self, active: Any, future: Future[Any]) -> None:
-        began = time.perf_counter()
+        watch = Stopwatch()
         super()._receive(active, future)
-        self._costs.tell.append(time.perf_counter() - began)
-        self._spent[active.number] = self._spent.get(active.number, 0.0) + self._costs.tell[-1]
+        self._spent.setdefault(active.number, []).append(watch.read())
+        self._costs.tell.append(self._spent[active.number][-1].wall)
 
     def _settle(self) -> None:
-        before, began = set(self.trials.ended), time.perf_counter()
+        before, watch = set(self.trials.ended), Stopwatch()
         super()._settle()
-        self._costs.settle.append(time.perf_counter() - began)
-        ended = self.trials.ended.keys() - before
+        timed, ended = watch.read(), self.trials.ended.keys() - before
+        self._costs.settle.append(timed.wall)
         for number in ended:
-            self._spent[number] = self._spent.get(number, 0.0) + self._costs.settle[-1] / len(ended)
+            share = Timed(timed.wall / len(ended), (timed.cpu or 0.0) / len(ended))
+            self._spent.setdefault(number, []).append(share)
         self._look()
 
     def _look(self) -> None:
@@ -241,26 +248,28 @@ def write(found: Sequence[tuple[Case, Costs]], *, name: str) -> None:
 
 def markdown(found: Sequence[tuple[Case, Costs]], where: str) -> str:
     """One row for each study. `where` it was measured, and when."""
+    columns = ("database", "stored", "planned", "ask", "resume", "tell", "settle", "ask + tell", "its CPU", "aim")
+    columns += ("trials/s", "start-up", "MiB: start, middle, end")
     lines = [
-        f"Measured on {where}, by `make bench-controller`: {found[0][0].slots} workers that train in no time, a search by "
-        "TPE over six dimensions, halving with three rungs. Milliseconds as median / 95th percentile / longest; `ask` for "
-        "each new trial, `tell` for each result of a segment, `ask + tell` for all of a trial, from its proposal to its "
-        f"end or rest. The aim: at most {_TARGET:g} s in 95 of 100 trials, and memory flat.\n",
-        "| database | stored | of | ask | resume | tell | settle | ask + tell | | trials/s | start-up | MiB: start, middle, end |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        f"Measured on {where}, by `make bench-controller`: {found[0][0].slots} workers that train in no time, a search "
+        "by TPE over six dimensions, halving with three rungs. Milliseconds as median / 95th percentile / longest: `ask` "
+        "for each new trial, `resume` for each that rested, `tell` for each result of a segment, `settle` for the end of "
+        "all that cannot be promoted any more, `ask + tell` for all of a trial from its proposal to its end or rest. The "
+        f"aim: at most {_TARGET:g} s in 95 of 100 trials, and memory flat.\n",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
     ]
     return "\n".join([*lines, *(_row(case, costs) for case, costs in found), ""])
 
 
 def _row(case: Case, costs: Costs) -> str:
-    shown = " | ".join(_milliseconds(one) for one in (costs.ask, costs.resume, costs.tell, costs.settle, costs.whole))
+    kinds = (costs.ask, costs.resume, costs.tell, costs.settle, costs.whole, costs.cpu)
+    shown = " | ".join(_milliseconds(one) for one in kinds)
     verdict = "met" if float(np.percentile(costs.whole, 95)) <= _TARGET else "missed"
-    memory = costs.memory
+    memory, speed = costs.memory, len(costs.whole) / costs.wall
     sizes = f"{memory[0]:.0f}, {memory[len(memory) // 2]:.0f}, {memory[-1]:.0f}"
-    return (
-        f"| {case.database} | {case.stored:,} | {case.planned:,} | {shown} | {verdict} | {costs.ended / costs.wall:.1f} | "
-        f"{costs.start_up:.1f} s | {sizes} |"
-    )
+    sides = f"| {case.database} | {case.stored:,} | {case.planned:,}"
+    return f"{sides} | {shown} | {verdict} | {speed:.1f} | {costs.start_up:.1f} s | {sizes} |"
 
 
 def _milliseconds(seconds: Sequence[float]) -> str:

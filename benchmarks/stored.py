@@ -1,7 +1,7 @@
 """A study with thousands of trials, written straight into the tables: through Optuna's own calls it would take hours.
 
-Where each trial stands is what successive halving would have made of it, had the others come in the same order: the best
-third of each rung went on, who can still be promoted rests, and the others are over.
+Where each trial stands is what successive halving would have made of it: the best third of each rung went on, who can
+still be promoted rests, and the others are over.
 """
 
 import json
@@ -125,7 +125,7 @@ def _insert(connection: sa.Connection, study: optuna.Study, spec: StudySpec, tri
     table = models.TrialModel.__table__
     connection.execute(sa.insert(table), rows)
     found = connection.execute(sa.select(table.c.number, table.c.trial_id).where(table.c.study_id == study._study_id))
-    ids = {number: identity for number, identity in found}
+    ids = {row.number: row.trial_id for row in found}
     kinds = {address: distribution_to_json(distribution(address, spec.space[address])) for address in spec.space}
     for model, make in ((models.TrialParamModel, lambda one: _parameters(one, kinds)), *_DETAILS):
         rows = [{"trial_id": ids[one.number], **row} for one in trials for row in make(one)]

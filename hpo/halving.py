@@ -9,7 +9,7 @@ Brackets are those of Hyperband (Li et al., 2018): a trial of bracket b skips th
 have their chance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hpo.schedule import Decision, Stage, Standing, Standings, stages_at
 from pipelines.config import RunConfig
@@ -29,7 +29,7 @@ class Halving:
     def decide(self, number: int, standings: Standings, *, planned: int) -> Decision:
         """Go on when among the best, end when nothing can bring it there, else rest."""
         rungs = self._all_rungs(standings, planned)
-        if number in self._lost(standings) or any(number in rung.to_go_on for rung in rungs):
+        if self._is_at_no_rung(standings[number]) or any(number in rung.to_go_on for rung in rungs):
             return Decision.CONTINUE
         return Decision.STOP if any(number in rung.beaten for rung in rungs) else Decision.PAUSE
 
@@ -38,7 +38,7 @@ class Halving:
 
         A trial that rests where no rung is has nothing to wait for: a crash left it there at its end.
         """
-        found = [(-standings[number].examples, number) for number in self._lost(standings)]
+        found = [(-one.examples, one.number) for one in standings.values() if self._is_at_no_rung(one)]
         for rung in self._all_rungs(standings, planned):
             found += [(-rung.examples, number) for number in rung.to_go_on]
         return [number for _, number in sorted(found)]
@@ -47,13 +47,12 @@ class Halving:
         """Resting trials with so many better ones at their rung that the largest quota there can ever be is used up."""
         return sorted(number for rung in self._all_rungs(standings, planned) for number in rung.beaten)
 
-    def _lost(self, standings: Standings) -> list[int]:
-        """Trials that rest where no rung is."""
-        live = [one for one in standings.values() if not one.over]
-        return [one.number for one in live if one.rests and one.examples not in self._rungs]
+    def _is_at_no_rung(self, one: Standing) -> bool:
+        return not one.over and one.rests and one.examples not in self._rungs
 
     def _all_rungs(self, standings: Standings, planned: int) -> list["_Rung"]:
         rungs, ordered = list[_Rung](), sorted(standings.values(), key=lambda one: one.number)
+        resting = {one.number: one.examples for one in ordered if not one.over and one.rests}
         following = max(standings, default=-1) + 1
         last = following + max(0, planned - len(standings))
         brackets = self._brackets.first(last)
@@ -61,26 +60,25 @@ class Halving:
             mine = [one for one in ordered if brackets[one.number] == bracket]
             to_come = brackets[following:last].count(bracket)
             for examples in self._rungs[bracket:]:
-                rungs.append(_Rung(examples, mine, to_come=to_come, factor=self._factor))
+                rungs.append(_Rung(examples, mine, resting, to_come=to_come, factor=self._factor))
                 to_come = rungs[-1].to_be_promoted
         return rungs
 
 
 class _Rung:
-    """The trials at one rung of one bracket, and those that may still come to it.
+    """The trials at one rung of one bracket, and those that may still come to it."""
 
-    Every decision looks at all trials of a study: most are over, so that is asked first.
-    """
-
-    def __init__(self, examples: int, trials: Sequence[Standing], *, to_come: int, factor: int) -> None:
-        """`trials` are those of the bracket, by number."""
+    def __init__(
+        self, examples: int, trials: Sequence[Standing], resting: Mapping[int, int], *, to_come: int, factor: int
+    ) -> None:
+        """`trials` are those of the bracket, by number; `resting` says at how many examples a trial rests."""
         self.examples = examples
         came = [one for one in trials if examples in one.reports]
         here = [one for one in came if not (one.over and one.goal > examples == one.examples)]
         ranked = sorted(here, key=lambda one: -one.reports[examples])  # of equals, the earlier trial stays first
-        ranks = [(rank, one.number) for rank, one in enumerate(ranked) if not one.over and _rests_at(one, examples)]
+        ranks = [(rank, one.number) for rank, one in enumerate(ranked) if resting.get(one.number) == examples]
         live = [one for one in trials if not one.over]
-        arriving = to_come + sum(one.goal == examples > one.examples for one in live)
+        arriving = to_come + sum(one.goal == examples and one.number not in resting for one in live)
         largest_quota = max(1, (len(here) + arriving) // factor)
         quota = largest_quota if arriving == 0 else len(here) // factor
         self.to_go_on = [number for rank, number in ranks if rank < quota]
@@ -91,10 +89,6 @@ class _Rung:
             self.to_be_promoted = len(self.to_go_on)
         else:
             self.to_be_promoted = max(0, largest_quota - sum(one.goal > examples for one in here))
-
-
-def _rests_at(one: Standing, examples: int) -> bool:
-    return one.rests and one.examples == examples
 
 
 class Brackets:

@@ -53,7 +53,7 @@ class SoleWriter(_CachedStorage):
 
     def set_trial_param(self, trial_id: int, name: str, value: float, distribution: BaseDistribution) -> None:
         """As Optuna's."""
-        self._written.add(trial_id)  # before it is written, here and below: the reply to a commit that stands may be lost
+        self._written.add(trial_id)  # first, here and below: the reply to a commit that stands may be lost
         super().set_trial_param(trial_id, name, value, distribution)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
@@ -78,9 +78,9 @@ class SoleWriter(_CachedStorage):
 
 
 def open_study(spec: StudySpec, *, places: Places) -> optuna.Study:
-    """Create or load the study in Optuna's storage, to write to it. A new one starts with the models' known-good defaults.
+    """Create or load the study in Optuna's storage. A new one starts with the models' known-good defaults.
 
-    Whoever opens it must be the only one who does: see `hpo.lease`.
+    Whoever opens it must be the only one who writes to its trials: see `hpo.lease`.
     """
     storage = SoleWriter(open_storage(places.storage))
     study = optuna.create_study(
