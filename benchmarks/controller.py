@@ -1,7 +1,7 @@
 """What the controller costs when a study is large: stored trials by the thousand, and 64 workers that train in no time.
 
     python -m benchmarks.controller            100, 1,000 and 10,000 stored trials, on SQLite and PostgreSQL
-    python -m benchmarks.controller --quick    100 and 1,000, 30 further trials
+    python -m benchmarks.controller --quick    100 and 1,000
 
 What Optuna's storage, the ledger and the schedule cost is real; training and the tracker are left out. Each study is
 measured in a fresh process: at its end, where nearly all of its trials are over, and with as many trials stored in its
@@ -224,38 +224,37 @@ def measured(case: Case, url: str | None) -> Costs:
         return session(case, places)
 
 
-def cases(*, quick: bool, databases: Sequence[str]) -> list[Case]:
+def cases(*, quick: bool, further: int, databases: Sequence[str]) -> list[Case]:
     """What is measured, the smallest first."""
-    sizes, further = ((100, 1_000), 30) if quick else ((100, 1_000, 10_000), 400)
+    sizes = (100, 1_000) if quick else (100, 1_000, 10_000)
     return [
         Case(database, stored, further, middle=middle)
-        for database in databases
         for middle in (False, True)
+        for database in databases
         for stored in sizes
     ]
 
 
 def write(found: Sequence[tuple[Case, Costs]], *, name: str) -> None:
-    """Write `NAME.json`, with every single measurement, and `NAME.md`; print the latter."""
+    """Write `NAME.json`, with every single measurement, and `NAME.md`."""
     values = [asdict(case) | asdict(costs) for case, costs in found]
     about = {"machine": machine(), "date": datetime.now(UTC).date().isoformat(), "studies": values}
     _RESULTS.mkdir(exist_ok=True)
     (_RESULTS / f"{name}.json").write_text(json.dumps(about) + "\n", "utf-8")
     text = markdown(found, f"{about['machine']}, {about['date']}")
     (_RESULTS / f"{name}.md").write_text(text, "utf-8")
-    print(text)
 
 
 def markdown(found: Sequence[tuple[Case, Costs]], where: str) -> str:
     """One row for each study. `where` it was measured, and when."""
-    columns = ("database", "stored", "planned", "ask", "resume", "tell", "settle", "ask + tell", "its CPU", "aim")
-    columns += ("trials/s", "start-up", "MiB: start, middle, end")
+    columns = ["database", "stored", "planned", "ask", "resume", "tell", "settle", "ask + tell", "its CPU", "aim"]
+    columns += ["trials/s", "start-up", "MiB: start, middle, end"]
     lines = [
         f"Measured on {where}, by `make bench-controller`: {found[0][0].slots} workers that train in no time, a search "
-        "by TPE over six dimensions, halving with three rungs. Milliseconds as median / 95th percentile / longest: `ask` "
-        "for each new trial, `resume` for each that rested, `tell` for each result of a segment, `settle` for the end of "
-        "all that cannot be promoted any more, `ask + tell` for all of a trial from its proposal to its end or rest. The "
-        f"aim: at most {_TARGET:g} s in 95 of 100 trials, and memory flat.\n",
+        "by TPE over six dimensions, halving with three rungs. Milliseconds as median / 95th percentile / longest: "
+        "`ask` for each new trial, `resume` for each that rested, `tell` for each result of a segment, `settle` for the "
+        "end of all that cannot be promoted any more, `ask + tell` for all of a trial from its proposal to its end or "
+        f"rest. The aim: at most {_TARGET:g} s in 95 of 100 trials, and memory flat.\n",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",
     ]
@@ -282,16 +281,20 @@ def main(words: Sequence[str]) -> None:
     """Parse the options, measure, write and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.controller", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small studies: a trial of the benchmark")
+    parser.add_argument("--further", type=int, default=400, help="trials to finish beyond those stored")
     options = parser.parse_args(words)
     with ExitStack() as stack:
         servers = [stack.enter_context(closing(Postgres()))] if importlib.util.find_spec("pgserver") else []
         found = []
-        for case in cases(quick=options.quick, databases=["SQLite", *("PostgreSQL" for _ in servers)]):
+        for case in cases(
+            quick=options.quick, further=options.further, databases=["SQLite", *("PostgreSQL" for _ in servers)]
+        ):
             print(f"measuring {case} ...", file=sys.stderr, flush=True)
             costs = measured(case, servers[0].new_database() if case.database == "PostgreSQL" else None)
             print(_row(case, costs), file=sys.stderr, flush=True)
             found.append((case, costs))
-    write(found, name="partial-controller" if options.quick else "controller")
+            write(found, name="partial-controller" if options.quick else "controller")
+    print((_RESULTS / f"{'partial-' if options.quick else ''}controller.md").read_text("utf-8"))
 
 
 if __name__ == "__main__":
