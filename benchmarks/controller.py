@@ -252,9 +252,9 @@ def markdown(found: Sequence[tuple[Case, Costs]], where: str) -> str:
     lines = [
         f"Measured on {where}, by `make bench-controller`: {found[0][0].slots} workers that train in no time, a search "
         "by TPE over six dimensions, halving with three rungs. Milliseconds as median / 95th percentile / longest: "
-        "`ask` for each new trial, `resume` for each that rested, `tell` for each result of a segment, `settle` for the "
-        "end of all that cannot be promoted any more, `ask + tell` for all of a trial from its proposal to its end or "
-        f"rest. The aim: at most {_TARGET:g} s in 95 of 100 trials, and memory flat.\n",
+        "`ask` for each new trial, `resume` for each that rested, `tell` for each result of a segment, `settle` for "
+        "the end of all that cannot be promoted any more, `ask + tell` for all of a trial from its proposal to its end "
+        f"or rest. The aim: at most {_TARGET:g} s in 95 of 100 trials, and memory flat.\n",
         f"| {' | '.join(columns)} |",
         "|---" * len(columns) + "|",
     ]

@@ -129,7 +129,8 @@ def _insert(connection: sa.Connection, study: optuna.Study, spec: StudySpec, tri
     kinds = {address: distribution_to_json(distribution(address, spec.space[address])) for address in spec.space}
     for model, make in ((models.TrialParamModel, lambda one: _parameters(one, kinds)), *_DETAILS):
         rows = [{"trial_id": ids[one.number], **row} for one in trials for row in make(one)]
-        connection.execute(sa.insert(model.__table__), rows)
+        if rows:
+            connection.execute(sa.insert(model.__table__), rows)
 
 
 def _parameters(one: _Trial, kinds: Mapping[str, str]) -> list[dict[str, Any]]:
