@@ -107,19 +107,28 @@ def test_a_write_whose_reply_was_lost_is_seen(places: Places, monkeypatch: pytes
     assert study.get_trials()[trial.number].user_attrs == {"goal": 667}
 
 
-def test_a_sampler_that_goes_on_from_the_last_one_proposes_what_a_fresh_one_would(places: Places) -> None:
-    study = a_large_study(places, stored=40, planned=60)
-    spec, proposed = a_spec(trials=60), []
-    for goes_on in (False, True):
-        before = None
-        for number in range(40, 44):
+def test_a_sampler_that_goes_on_from_the_last_one_proposes_what_a_fresh_one_would(tmp_path: Path) -> None:
+    proposed: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for goes_on, found in proposed.items():
+        home = tmp_path / str(goes_on)
+        places = Places(home=home, tracking="sqlite:///nowhere.db", storage=f"sqlite:///{home}/studies.db")
+        study, spec, before = a_large_study(places, stored=40, planned=120), a_spec(trials=120), None
+        for number in range(40, 48):
             study.sampler = before = Informed(new_sampler(spec, trial=number), after=before if goes_on else None)
-            trial = study._storage.get_trial(study._storage.create_new_trial(study._study_id))
-            space = study.sampler.infer_relative_search_space(study, trial)
-            proposed.append(study.sampler.sample_relative(study, trial, space))
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    assert proposed[:4] == proposed[4:]
-    assert len(proposed[0]) == 6
+            trial = study.ask()
+            found.append(
+                {
+                    address: trial._suggest(address, kind)
+                    for address, kind in study.get_trials()[0].distributions.items()
+                }
+            )
+            resting = next(
+                one for one in study.get_trials() if one.state == TrialState.RUNNING and one.number > number - 40
+            )
+            study._storage.set_trial_intermediate_value(resting._trial_id, 6000, 0.5 + number / 100)
+            trial.report(0.9, 667)
+    assert proposed[True] == proposed[False]
+    assert len(proposed[True][0]) == 6
 
 
 @pytest.mark.long
