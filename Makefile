@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help demo test test-long check format bench bench-search lock clean
+.PHONY: help demo test test-long check format bench bench-search bench-controller lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ bench: $(VENV)/.dev ## measure against the Hugging Face Trainer (25 minutes on a
 bench-search: $(VENV)/.search ## compare search cost with Optuna, Ray Tune and Syne Tune
 	$(BIN)/python -m benchmarks.replay
 	$(BIN)/python -m benchmarks.endtoend
+
+bench-controller: $(VENV)/.dev ## measure what the controller costs with 10,000 stored trials and 64 workers
+	$(BIN)/python -m benchmarks.controller
 
 # The wheel of torch first and alone: asked for as a range, pip would take the newest build with all of CUDA.
 $(VENV)/.torch: constraints.txt

@@ -54,17 +54,18 @@ class Halving:
         return sorted(number for rung in self._all_rungs(standings, planned) for number in rung.beaten)
 
     def _waits_for_nobody(self, one: Standing) -> bool:
-        return one.rests and (one.number in self._exempt or one.examples not in self._rungs)
+        return not one.over and one.rests and (one.number in self._exempt or one.examples not in self._rungs)
 
     def _all_rungs(self, standings: Standings, planned: int) -> list["_Rung"]:
         rungs, ordered = list[_Rung](), sorted(standings.values(), key=lambda one: one.number)
-        resting = {one.number: one.examples for one in ordered if one.rests}
+        resting = {one.number: one.examples for one in ordered if not one.over and one.rests}
         following = max(standings, default=-1) + 1
         last = following + max(0, planned - len(standings))
         brackets = self._brackets.first(last)
         for bracket in range(len(self._brackets)):
             mine = [one for one in ordered if brackets[one.number] == bracket and one.number not in self._exempt]
-            to_come = sum(brackets[new] == bracket and new not in self._exempt for new in range(following, last))
+            left_out = sum(following <= new < last and brackets[new] == bracket for new in self._exempt)
+            to_come = brackets[following:last].count(bracket) - left_out
             for examples in self._rungs[bracket:]:
                 rungs.append(_Rung(examples, mine, resting, to_come=to_come, factor=self._factor))
                 to_come = rungs[-1].to_be_promoted

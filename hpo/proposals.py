@@ -47,7 +47,7 @@ class Proposals:
 
     def resting(self, number: int) -> tuple[Active, str | None]:
         """A trial that an earlier session left at rest, and why it cannot go on here (None: it can)."""
-        return self.ready(next(one for one in self.trials.unfinished() if one.number == number))
+        return self.ready(self.trials.stored(number))
 
     def ready(self, trial: optuna.Trial | FrozenTrial) -> tuple[Active, str | None]:
         """A trial with its configuration and its segments, at the one that it is to train next."""
@@ -69,4 +69,4 @@ class Proposals:
         return [self.study.ask()]
 
     def _set_sampler(self, number: int) -> None:
-        self.study.sampler = Informed(new_sampler(self.spec, trial=number))
+        self.study.sampler = Informed(new_sampler(self.spec, trial=number), after=self.study.sampler)

@@ -310,7 +310,7 @@ class Controller:
             raise kind(f"{_FAILURES} trials in a row failed, the last one with: {reason}")
 
     def _should_prune(self, number: int) -> bool:
-        trial = self.study.get_trials(deepcopy=False)[number]
+        trial = self.trials.stored(number)
         return bool(trial.intermediate_values) and self.study.pruner.prune(self.study, trial)
 
     def _wind_down(self, reason: str) -> None:

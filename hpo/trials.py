@@ -97,6 +97,11 @@ class Trials:
         """Trials that began and did not end, oldest first."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
+    def stored(self, number: int) -> FrozenTrial:
+        """A trial as Optuna's storage has it."""
+        storage = self.study._storage
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number))
+
     def begin(self, trial: optuna.Trial) -> Standing:
         """Count a trial among those that have begun; returns its standing."""
         return self.standings.setdefault(trial.number, Standing(trial.number))

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class MirrorThread:
 
     def __init__(self, sync: Callable[[Path], object]) -> None:
         self._sync = sync
-        self._changed: dict[Path, float] = {}
+        self._changed: OrderedDict[Path, float] = OrderedDict()  # what has waited longest comes first
         self._lock = threading.Condition()
         self._closing = False
         self.error: str | None = None
@@ -64,7 +65,7 @@ class MirrorThread:
                 if self._closing and not self._changed:
                     return None
                 if self._changed:
-                    directory, since = min(self._changed.items(), key=lambda item: item[1])
+                    directory, since = next(iter(self._changed.items()))
                     wait = since + _PAUSE_SECONDS - time.monotonic()
                     if self._closing or wait <= 0:
                         del self._changed[directory]

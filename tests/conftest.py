@@ -16,9 +16,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 
+from benchmarks.postgres import Postgres
 from pipelines.data import Dataset, save_dataset
 from tests import tiny
-from tests.postgres import Postgres
 
 if TYPE_CHECKING:
     from pipelines.workbench import Workbench

@@ -49,6 +49,7 @@ def test_studies_are_listed_with_their_counts_and_their_best(places: Places) -> 
         "best": pytest.approx(1.0),
         "best_trial": 0,
         "registers": "sentiment",
+        "learns_from": [],
     }
     counts = ("study", "metric", "finished", "running", "best", "best_trial", "registers")
     assert [stopped[key] for key in counts] == ["stopped", "log_loss", 0, 1, None, None, None]

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from benchmarks.postgres import Postgres
 from hpo import patience
 from hpo.executors.local import LocalExecutor
 from hpo.ledger import Ledger, SegmentRow
@@ -20,7 +21,6 @@ from hpo.spec import StudySpec
 from hpo.storage import engine_of
 from hpo.study import Controller
 from pipelines.errors import StorageError
-from tests.postgres import Postgres
 from tests.stub import a_controller, a_spec, instruct
 
 HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}

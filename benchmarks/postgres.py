@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from a package's binaries: nothing installed, a socket in a directory of its own."""
+"""A real PostgreSQL to test and measure on, from a package's binaries: a socket in a directory, nothing installed."""
 
 import importlib.util
 import itertools
