@@ -35,6 +35,7 @@ from pipelines.mirror import MirrorThread
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.registry import Candidate, register
 from pipelines.tracking import Tracker, connect
+from tests.faults import shows
 from tests.stub import a_controller, a_spec, instruct
 
 BEST, FAILED, PRUNED, OTHER = range(4)
@@ -590,6 +591,7 @@ def test_a_model_that_is_not_the_best_is_removed(patient: Patient) -> None:
     assert_mended(patient, [("I9", OTHER, f"{model} is kept, and the best trial is {BEST}")], f"remove {model}")
 
 
+@shows("damaged file", "I")
 def test_a_best_model_that_is_not_whole_is_found(patient: Patient) -> None:
     weights = patient.trial(BEST) / "model" / "model.safetensors"
     flip_a_bit(weights)

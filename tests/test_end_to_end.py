@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from tests.commands import Home, kill_group, new_home, wait_until
+from tests.faults import shows
 
 TRIALS = 4
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -173,6 +174,7 @@ def test_the_same_command_again_redoes_nothing(finished: Home) -> None:
     assert len(client.search_model_versions("name = 'reviews'")) == 1
 
 
+@shows("changed spec or data", "A")
 def test_a_changed_study_is_refused_with_the_difference(finished: Home) -> None:
     done = finished.hpo("run", "own.yaml", "train.epochs=5")
     assert done.returncode == 2
@@ -192,6 +194,8 @@ def test_a_second_study_competes_with_the_champion(finished: Home) -> None:
     assert decision["candidate"] <= decision["champion"]
 
 
+@shows("tracker away", "A")
+@shows("database away", "A")
 def test_unknown_names_are_refused_in_one_line_with_the_remedy(finished: Home) -> None:
     cases = {
         ("show", "owm"): (2, "there is no study 'owm'; did you mean own?"),
@@ -258,6 +262,7 @@ def trial_steps(home: Home) -> int:
     return sum(path.stat().st_size for path in home.path.glob("mlruns/work/own/trial-*/progress.jsonl"))
 
 
+@shows("SIGTERM, SIGINT", "EF")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_request_keeps_everything_and_the_same_command_continues(
     tmp_path: Path, tiny_bert: Path, number: signal.Signals
@@ -280,6 +285,7 @@ def test_a_stop_request_keeps_everything_and_the_same_command_continues(
     assert_whole(home)
 
 
+@shows("SIGKILL controller", "E")
 @pytest.mark.parametrize("bytes_written", [100, 2_000, 12_000])
 def test_a_killed_study_is_continued_by_the_same_command(tmp_path: Path, tiny_bert: Path, bytes_written: int) -> None:
     home = new_home(tmp_path)
@@ -293,6 +299,7 @@ def test_a_killed_study_is_continued_by_the_same_command(tmp_path: Path, tiny_be
     assert home.json("doctor", "own")["ok"]
 
 
+@shows("SIGKILL controller", "E")
 @pytest.mark.long
 def test_a_study_killed_three_times_ends_as_if_nothing_had_happened(tmp_path: Path, tiny_bert: Path) -> None:
     home = new_home(tmp_path)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.files import digest, new_directory, read_json, sha256, write_json, write_text
+from tests.faults import shows
 
 
 def names(directory: Path) -> list[str]:
@@ -106,6 +107,7 @@ def test_directory_does_not_appear_when_its_block_fails(tmp_path: Path) -> None:
     assert names(tmp_path / "place") == ["old.txt"]
 
 
+@shows("disk full", "D")
 def test_directory_does_not_appear_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"), new_directory(tmp_path / "place") as beside:

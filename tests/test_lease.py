@@ -20,6 +20,7 @@ from hpo import lease as lease_module
 from hpo.lease import Holder, LeaseLostError, LeaseRow, holder_of, leased, take
 from hpo.ledger import Ledger, StudyRow
 from pipelines.errors import StorageError
+from tests.faults import shows
 
 ROOT = Path(__file__).parents[1]
 _HOLD = """
@@ -114,6 +115,7 @@ def test_a_childs_life_does_not_hold_the_study(ledger: Ledger) -> None:
         child.join()
 
 
+@shows("SIGSTOP past the lease", "E")
 def test_a_stopped_holder_keeps_the_study_until_its_lease_is_over_and_then_writes_nothing(ledger: Ledger) -> None:
     with another(ledger) as holder:
         worker = psutil.Process(holder.child)  # type: ignore[attr-defined]
@@ -186,6 +188,7 @@ def test_signs_of_life_are_given_while_it_is_held(ledger: Ledger, monkeypatch: p
             assert connection.scalar(sa.select(LeaseRow.expires)) > time.time()
 
 
+@shows("two controllers", "A")
 def test_of_many_that_come_at_once_one_gets_it(storage_url: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
