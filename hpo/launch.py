@@ -136,8 +136,8 @@ def _session(
     start = time.monotonic()
     study = open_study(spec, places=places)
     ledger.open_study(spec.name, definition(spec, data_digest=dataset.digest), spec=spec.model_dump_json())
-    tracker = _open_tracker(client, spec, dataset, places=places)
-    mirror = MirrorThread(_while_leased(lease, tracker.sync_trial))
+    tracker = _open_tracker(client, spec, dataset, places=places, lease=lease)
+    mirror = MirrorThread(tracker.sync_trial)
     controller = Controller(
         spec=spec,
         study=study,
@@ -176,16 +176,6 @@ def _session(
         signal=controller.signal,
         overhead=overhead,
     )
-
-
-def _while_leased(lease: Lease, sync: Callable[[Path], object]) -> Callable[[Path], None]:
-    """`sync`, as long as this process may write."""
-
-    def checked(directory: Path) -> None:
-        lease.check()
-        sync(directory)
-
-    return checked
 
 
 def _predicted(spec: StudySpec, study: optuna.Study, staff: Staff, *, test_rows: int) -> float | None:
@@ -262,9 +252,9 @@ def _drain(mirror: MirrorThread, *, places: Places) -> None:
         )
 
 
-def _open_tracker(client: MlflowClient, spec: StudySpec, dataset: Dataset, *, places: Places) -> Tracker:
+def _open_tracker(client: MlflowClient, spec: StudySpec, dataset: Dataset, *, places: Places, lease: Lease) -> Tracker:
     """Open the study's runs in MLflow. Raises `StorageError` when it does not answer."""
-    tracker = Tracker(client, artifacts=places.artifacts)
+    tracker = Tracker(client, artifacts=places.artifacts, allowed=lease.check)
     params = flatten(spec.model_dump(exclude={"description", "name"}))
     with tracking_errors(places.tracking):
         tracker.open_study(spec.name, description=_description(spec, dataset), params=params, tags=_provenance())

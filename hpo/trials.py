@@ -184,7 +184,9 @@ class Trials:
 
     def catch_up(self) -> None:
         """Do what an earlier session was kept from: show its trials to the mirror, free the disk."""
-        for leftover in self.places.study(self.spec.name).glob("trial-*/**/.*.tmp"):  # of writes that a kill cut short
+        for leftover in sorted(self.places.study(self.spec.name).glob("**/.*.tmp")):  # of writes that a kill cut short
+            if not leftover.exists():  # it lay in another one
+                continue
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         for number in self.standings:
             if (self.directory(number) / "trial.json").exists():

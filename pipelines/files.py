@@ -111,8 +111,8 @@ def new_directory(path: Path) -> Iterator[Path]:
 def built_once(directory: Path, *, read: Callable[[Path], Value | None], write: Callable[[Path], None]) -> Value:
     """What `read` finds in a directory; where that is None, `write` must first build the directory.
 
-    Of several processes that come at once, one builds and the others wait for it. Raises `StorageError` when what was
-    written cannot be read.
+    Of several processes that come at once, one builds and the others wait for it; the one removes what a crash left of
+    an earlier attempt. Raises `StorageError` when what was written cannot be read.
     """
     found = read(directory)
     if found is None:
@@ -120,6 +120,8 @@ def built_once(directory: Path, *, read: Callable[[Path], Value | None], write: 
         with directory.with_name(f"{directory.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if read(directory) is None:
+                for leftover in directory.parent.glob(f".{directory.name}.*.tmp"):
+                    shutil.rmtree(leftover, ignore_errors=True)
                 write(directory)
         found = read(directory)
     if found is None:

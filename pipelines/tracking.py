@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,9 @@ def _printable(text: str) -> str:
 class Tracker:
     """Writes one study's runs to MLflow."""
 
-    def __init__(self, client: MlflowClient, *, artifacts: Path) -> None:
-        self._client = client
+    def __init__(self, client: MlflowClient, *, artifacts: Path, allowed: Callable[[], None] = lambda: None) -> None:
+        """`allowed` is called between any two writes about a trial; it raises when this process may not write."""
+        self._client, self._allowed = client, allowed
         self._artifacts = None if client.tracking_uri.startswith(("http://", "https://")) else artifacts
         self._sent: dict[Path, int] = {}
         self._inputs: list[DatasetInput] = []
@@ -147,14 +148,21 @@ class Tracker:
             mirrored = {}
         if mirrored.get("updated") == record["updated"] and mirrored.get("whole"):
             return str(mirrored["run_id"])
+        self._allowed()
         run_id = mirrored.get("run_id") or self._trial_run(record)
         if not mirrored:
             write_json(directory / "mirror.json", {"run_id": run_id, "parent": self.parent})
+        self._allowed()
         self._send_metrics(run_id, directory)
         ended = record["state"] in {"COMPLETE", "PRUNED", "FAIL"}
         if ended:
+            self._allowed()
             self._send_end(run_id, record, directory)
+        self._allowed()
         self._set_state(run_id, record)
+        if (now := read_json(directory / "trial.json"))["updated"] != record["updated"]:
+            self._set_state(run_id, now)  # whoever slept between reading and writing must not have the last word
+        self._allowed()
         done = {"run_id": run_id, "parent": self.parent, "updated": record["updated"], "whole": ended}
         write_json(directory / "mirror.json", done)
         return str(run_id)

@@ -36,7 +36,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     outcomes: dict[Cell, set[str]] = {}
     for kind, outcome in {"passed": "passed", "failed": "failed", "error": "failed", "skipped": "skipped"}.items():
         for report in terminalreporter.stats.get(kind, []):
-            for fault, phases in (value for key, value in report.user_properties if key == "fault"):
+            for fault, phases in (value for key, value in getattr(report, "user_properties", ()) if key == "fault"):
                 for phase in phases:
                     outcomes.setdefault((fault, phase), set()).add(outcome)
     if outcomes:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import DataError
-from pipelines.files import read_json, write_json
+from pipelines.files import built_once, new_directory, read_json, read_sealed, sha256, write_json
 from pipelines.journal import Journal
 from pipelines.segment import InfeasibleError, SegmentJob, SegmentResult, Watch
 
@@ -40,7 +40,9 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
         return SegmentResult(**finished)
     orders = read_json(job.data.parent / "stub.json") or {}
     step, total = _pick_up(job.directory), total_steps(ROWS, job.config.train)
-    _misbehave(job, orders, step)
+    strike = _fault(job, orders, step)
+    strike("start")
+    read_cache(job.cache / "stub", half_way=lambda: strike("cache"))
     journal = Journal(job.directory / "progress.jsonl")
     with closing(journal):
         while step < min(job.until, total):
@@ -56,6 +58,7 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
             watch.tell({"step": step, "total": total, "loss": 1.0 / step})
             if step % CHECKPOINT_EVERY == 0:
                 _commit(job.directory, step)
+                strike("commit")
         scores = _scores(job, step / total) | orders.get("scores", {})
         journal.append("evaluation", step=step, values={"accuracy": scores.get("accuracy", 0.0)})
     if job.pause:
@@ -67,7 +70,8 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
 
 def instruct(study: Path, **orders: Any) -> None:
     """Tell the stub how to behave in a study: `pace` (seconds a step), `scores` (instead of its own), `wait_at` (a step
-    at which it waits to be stopped), and `faults`.
+    at which it waits to be stopped), `faults`, and `at`, the moment at which those strike: `start`, or in the middle of
+    writing the `cache`, or after the first `commit` of a checkpoint.
 
     `faults` maps a trial's number, or `*` for all, to the fault of each of its calls; one word stands for every call.
     """
@@ -81,15 +85,31 @@ def calls(directory: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
-def _misbehave(job: SegmentJob, orders: dict[str, Any], step: int) -> None:
+def read_cache(directory: Path, *, half_way: Callable[[], None] = lambda: None) -> str:
+    """What all trials share and the first one writes."""
+
+    def read(whole: Path) -> str | None:
+        found = read_sealed(whole, "rows")
+        return (whole / "rows").read_text() if found else None
+
+    def write(whole: Path) -> None:
+        with new_directory(whole) as beside:
+            (beside / "rows").write_text("encoded")
+            half_way()
+            write_json(beside / "manifest.json", {"sha256": sha256(beside / "rows")})
+
+    return built_once(directory, read=read, write=write)
+
+
+def _fault(job: SegmentJob, orders: dict[str, Any], step: int) -> Callable[[str], None]:
+    """What does the fault of this call, once told that its moment has come; notes the call."""
     before = len(calls(job.directory))
     with (job.directory / "calls.txt").open("a") as file:
         file.write(f"{step}\n")
     faults = orders.get("faults", {})
     named = faults.get(job.trial.rpartition("/")[2], faults.get("*", []))
     fault = named if isinstance(named, str) else named[before] if before < len(named) else ""
-    if fault:
-        _FAULTS[fault]()
+    return lambda moment: _FAULTS[fault]() if fault and moment == orders.get("at", "start") else None
 
 
 def _raise(error: Exception) -> None:
@@ -273,7 +293,8 @@ def main(home: Path, spec: "StudySpec", *, workers: int) -> None:
         closing(LocalExecutor(workers=workers, threads=1, logs=home / "logs")) as executor,
     ):
         controller = a_controller(spec, home, executor)
-        with _stopping_on_signals(controller), lease.guard(engine_of(controller.study)):
+        engines = (engine_of(controller.study), controller.ledger.engine)
+        with _stopping_on_signals(controller), lease.guard(engines[0]), lease.guard(engines[1]):
             print(controller.run())
 
 

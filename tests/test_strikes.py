@@ -1,0 +1,70 @@
+"""Each fault at each phase: what it leaves is made whole by the same command, run again."""
+
+import itertools
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests import strikes
+from tests.crashes import SPEC, check
+from tests.faults import moments, shows
+from tests.strikes import LOST, begin, content, do, end, session, struck_session, wait_until_stopped
+
+NINE = SPEC.model_copy(update={"budget": SPEC.budget.model_copy(update={"trials": 9})})
+
+
+@pytest.fixture(scope="module")
+def template(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with both databases set up: setting them up takes seconds."""
+    home = tmp_path_factory.mktemp("template")
+    shutil.copy(empty_mlflow, home / "mlflow.db")
+    assert do(strikes.set_up, home) == 0
+    return home
+
+
+@pytest.fixture
+def home(template: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(template, tmp_path / "home")
+
+
+@shows("SIGTERM, SIGINT", "BDHI")
+def test_requests_to_stop_lose_nothing_whenever_they_come(home: Path) -> None:
+    """Once, each session ends in order; twice, it ends at once. While data is written nobody has promised an order."""
+    assert do(struck_session, home, {"D": strikes.terminate_me}) == -signal.SIGTERM
+    assert do(struck_session, home, {"D": strikes.interrupt_me_twice}) == 1
+    for phase, fault in itertools.product("BHI", (strikes.terminate_me, strikes.interrupt_me_twice)):
+        code = do(struck_session, home, {phase: fault}, 1, NINE)
+        assert code == (0 if fault is strikes.terminate_me else 1), phase
+    assert do(session, home, NINE) == 0
+    assert do(check, home, NINE) == 0
+
+
+@pytest.mark.parametrize("phase", [*moments("SIGSTOP past the lease", "BGHI"), "record", "state"])
+def test_a_controller_that_slept_past_its_lease_writes_nothing_more(home: Path, phase: str) -> None:
+    asleep = begin(struck_session, home, {phase: strikes.stop_me})
+    wait_until_stopped(asleep)
+    with sqlite3.connect(home / "studies.db") as connection:
+        connection.execute("UPDATE hpo_leases SET expires = 1.0")
+    assert do(session, home) == 0
+    before = content(home)
+    strikes.go_on(asleep)
+    assert end(asleep) == LOST
+    assert content(home) == before
+    assert do(check, home) == 0
+
+
+@shows("clock", "BEH")
+@pytest.mark.parametrize("first", [strikes.clock_forward, strikes.clock_back])
+def test_a_clock_that_jumps_two_hours_changes_nothing(home: Path, first: strikes.Fault) -> None:
+    then = strikes.clock_back if first is strikes.clock_forward else strikes.clock_forward
+    assert do(struck_session, home, {"B": first, "E": then, "H": then}) == 0
+    assert do(check, home) == 0
+
+
+@shows("two controllers", "BCD")
+def test_a_second_controller_is_refused_at_any_moment(home: Path) -> None:
+    assert do(struck_session, home, dict.fromkeys("BCD", strikes.be_another_controller)) == 0
+    assert do(check, home) == 0
