@@ -109,7 +109,7 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 def built_once(directory: Path, *, read: Callable[[Path], Value | None], write: Callable[[Path], None]) -> Value:
-    """What `read` finds in a directory; where that is None, `write` must first build the directory.
+    """What `read` finds in a directory (or file); where that is None, `write` must first build it, whole.
 
     Of several processes that come at once, one builds and the others wait for it; the one removes what a crash left of
     an earlier attempt. Raises `StorageError` when what was written cannot be read.
@@ -121,12 +121,20 @@ def built_once(directory: Path, *, read: Callable[[Path], Value | None], write: 
             fcntl.flock(lock, fcntl.LOCK_EX)
             if read(directory) is None:
                 for leftover in directory.parent.glob(f".{directory.name}.*.tmp"):
-                    shutil.rmtree(leftover, ignore_errors=True)
+                    remove(leftover)
                 write(directory)
         found = read(directory)
     if found is None:
         raise StorageError(f"{directory}: what was just written cannot be read back; check the disk")
     return found
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a directory with all that is in it; nothing happens where there is none."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _put_in_place(beside: Path, path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.data import Dataset
 from pipelines.errors import StorageError
-from pipelines.files import digest, read_json, write_json
+from pipelines.files import built_once, digest, read_json, write_json
 from pipelines.journal import read_journal
 
 STATUS = {
@@ -63,6 +64,7 @@ def connect(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     with tracking_errors(uri):
         _knock(uri)
+        _set_up(uri)
         mlflow.set_tracking_uri(uri)  # the registry of an SQL store looks models up through this global
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
@@ -81,6 +83,25 @@ def _knock(uri: str) -> None:
         engine = sqlalchemy.create_engine(uri)
         engine.connect().close()
         engine.dispose()
+
+
+def _set_up(uri: str) -> None:
+    """Let a new SQLite appear with all its tables at once: MLflow cannot go on with one that a kill left half made."""
+    if not uri.startswith("sqlite:"):
+        return
+    file = Path(sqlalchemy.make_url(uri).database or ":memory:")
+    if file.name != ":memory:" and file.parent.is_dir():
+        built_once(file, read=lambda path: path.exists() or None, write=_new_database)
+
+
+def _new_database(file: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+    beside.mkdir()
+    SqlAlchemyStore(f"sqlite:///{beside / file.name}", "./mlruns").engine.dispose()
+    (beside / file.name).replace(file)
+    beside.rmdir()
 
 
 def _printable(text: str) -> str:

@@ -28,7 +28,7 @@ from hpo.trials import Trials
 from pipelines import files
 from pipelines.errors import StorageError
 from pipelines.journal import Journal
-from pipelines.tracking import Tracker
+from pipelines.tracking import Tracker, connect
 from tests import crashes, stub
 
 LOST = 44
@@ -110,6 +110,24 @@ def set_up(home: Path) -> None:
     """Make Optuna's and our own tables."""
     open_storage(f"sqlite:///{home}/studies.db")
     Ledger(f"sqlite:///{home}/studies.db")
+
+
+def track(home: Path) -> None:
+    """Make MLflow's tables."""
+    connect(f"sqlite:///{home}/mlflow.db")
+
+
+def killed_while_it_sets_up(set_up: Callable[[Path], None], home: Path, at: int) -> None:
+    """Set up databases until so many statements changed one."""
+    count = [0]
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        count[0] += statement.lstrip().startswith(("CREATE", "INSERT", "ALTER", "UPDATE", "DROP", "DELETE"))
+        if count[0] == at:
+            kill_me()
+
+    sa.event.listen(sa.Engine, "after_cursor_execute", note)
+    set_up(home)
 
 
 def go_on(process: BaseProcess) -> None:

@@ -1,5 +1,6 @@
 """A study whose database goes away: it waits and goes on, and nothing is lost or doubled."""
 
+import signal
 import sqlite3
 import threading
 import time
@@ -86,6 +87,21 @@ def test_a_study_waits_for_a_database_that_crashes_and_says_so(
     assert len(said) == 1
     assert said[0].startswith("storage postgresql+psycopg://postgres@/test_")
     assert said[0].endswith("; waiting for it, the workers go on")
+
+
+@shows("hang", "BH")
+def test_a_database_that_hangs_is_waited_for(postgres: Postgres, executor: LocalExecutor, tmp_path: Path) -> None:
+    spec = a_spec(**HALVING, budget={"trials": 6})
+    instruct(tmp_path / "work" / "toy", pace=0.02)
+    controller = a_controller(spec, tmp_path, executor, storage=postgres.new_database())
+    stopped = soon(0.3, lambda: postgres.signal(signal.SIGSTOP))
+    back = soon(2.3, lambda: postgres.signal(signal.SIGCONT))
+    began = time.monotonic()
+    assert controller.run() == "all 6 trials are finished"
+    assert time.monotonic() - began > 2.0
+    stopped.join()
+    back.join()
+    check(controller, spec)
 
 
 @shows("database away", "BH")

@@ -68,3 +68,14 @@ def test_a_clock_that_jumps_two_hours_changes_nothing(home: Path, first: strikes
 def test_a_second_controller_is_refused_at_any_moment(home: Path) -> None:
     assert do(struck_session, home, dict.fromkeys("BCD", strikes.be_another_controller)) == 0
     assert do(check, home) == 0
+
+
+@shows("SIGKILL controller", "A")
+@pytest.mark.parametrize(("database", "at"), [("storage", at) for at in range(1, 22, 4)] + [("tracker", 150)])
+def test_a_kill_while_databases_are_set_up_leaves_nothing_that_stands_in_the_way(
+    tmp_path: Path, database: str, at: int
+) -> None:
+    set_up = {"storage": strikes.set_up, "tracker": strikes.track}[database]
+    assert do(strikes.killed_while_it_sets_up, set_up, tmp_path, at) == -signal.SIGKILL
+    assert do(set_up, tmp_path) == 0
+    assert not list(tmp_path.glob(".*.tmp"))
