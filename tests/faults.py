@@ -63,16 +63,21 @@ def moments(fault: str, phases: str) -> list[Any]:
 
 
 @cache
-def shown_cells() -> frozenset[Cell]:
-    """The cells that tests show, in whatever selection: read from the tests' text."""
-    return frozenset(cell for file in Path(__file__).parent.glob("test_*.py") for cell in _named_in(file))
+def shown_cells(*, short: bool = False) -> frozenset[Cell]:
+    """The cells that tests show, whatever is selected; those of the short run alone. Read from the tests' text."""
+    files = Path(__file__).parent.glob("test_*.py")
+    return frozenset(cell for file in files for cell in _named_in(file, short=short))
 
 
-def _named_in(file: Path) -> Iterator[Cell]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        match node:
-            case ast.Call(ast.Name("shows" | "moments"), [ast.Constant(fault), ast.Constant(phases)]):
-                yield from ((fault, phase) for phase in phases)
+def _named_in(file: Path, *, short: bool) -> Iterator[Cell]:
+    tests = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
+    for decorators in (test.decorator_list for test in tests):
+        if short and any(ast.unparse(one) == "pytest.mark.long" for one in decorators):
+            continue
+        for node in (part for one in decorators for part in ast.walk(one)):
+            match node:
+                case ast.Call(ast.Name("shows" | "moments"), [ast.Constant(fault), ast.Constant(phases)]):
+                    yield from ((fault, phase) for phase in phases)
 
 
 def cells(kind: str) -> set[Cell]:

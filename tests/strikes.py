@@ -84,6 +84,15 @@ def session(home: Path, spec: StudySpec = crashes.SPEC) -> None:
         os._exit(LOST)
 
 
+def group_session(home: Path, spec: StudySpec) -> None:
+    """A session with a worker process, in a process group of its own."""
+    os.setpgid(0, 0)
+    try:
+        stub.main(home, spec, workers=1)
+    except LeaseLostError:
+        os._exit(LOST)
+
+
 def _hurry(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA synchronous=OFF")
 
@@ -130,10 +139,10 @@ def killed_while_it_sets_up(set_up: Callable[[Path], None], home: Path, at: int)
     set_up(home)
 
 
-def go_on(process: BaseProcess) -> None:
-    """Wake a process that was stopped."""
+def go_on(process: BaseProcess, *, group: bool = False) -> None:
+    """Wake a process that was stopped, or its whole group."""
     assert process.pid is not None
-    os.kill(process.pid, signal.SIGCONT)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGCONT)
 
 
 def wait_until_stopped(process: BaseProcess) -> None:

@@ -120,6 +120,7 @@ _FAULTS: dict[str, Callable[[], None]] = {
     "well": lambda: None,
     "exit": lambda: os._exit(3),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda: os.killpg(0, signal.SIGSTOP),  # the controller and all workers
     "raise": lambda: _raise(ValueError("a bug")),
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
     "hang": lambda: time.sleep(60),
@@ -162,6 +163,16 @@ def _finish(directory: Path, result: SegmentResult) -> SegmentResult:
     if all(map(math.isfinite, result.scores.values())):
         write_json(directory / "result.json", vars(result))
     return result
+
+
+def make_whole(model: Path) -> None:
+    """Turn what the stub left into a model of which every file is as it was written."""
+    from pipelines.export import ModelFacts, seal
+
+    (model / "weights").rename(model / "model.safetensors")
+    write_json(model / "config.json", {"id2label": {"0": "bad", "1": "good"}})
+    write_json(model / "tokenizer_config.json", {})
+    seal(model, ModelFacts(labels=("bad", "good"), max_length=12, truncation="head"))
 
 
 # Tasks for tests of the executor

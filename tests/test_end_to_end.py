@@ -2,11 +2,8 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 
 from tests.commands import Home, kill_group, new_home, wait_until
 from tests.faults import shows
+from tests.trackers import TrackingServer
 
 TRIALS = 4
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -341,33 +339,11 @@ def test_two_objectives_are_optimized_together_without_pruning(tmp_path: Path, t
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real tracking server on loopback, with its own database and artifacts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    store = tmp_path / "server"
-    store.mkdir()
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
-        "--artifacts-destination", str(store / "artifacts"),
-        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
-    env = new_home(tmp_path).env | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    process = subprocess.Popen(
-        command, env=env, cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: _answers(url))
-    yield url
-    kill_group(process)  # type: ignore[arg-type]
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        time.sleep(0.3)
-        return False
+    server = TrackingServer(tmp_path / "server")
+    server.start()
+    server.wait()
+    yield server.url
+    server.stop()
 
 
 def test_a_study_works_against_a_tracking_server(tmp_path: Path, tiny_bert: Path, server: str) -> None:

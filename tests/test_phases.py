@@ -146,3 +146,26 @@ def test_runs_that_cannot_be_made_while_mlflows_database_is_locked_are_made_afte
         sa.event.remove(sa.Engine, "before_cursor_execute", impatient)
     assert any("database is locked" in text for text in failed)
     check(home)
+
+
+@shows("tracker away", "EH")
+def test_a_study_whose_tracker_is_away_from_beginning_to_end_is_shown_afterwards(
+    home: Path, executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, refused, real = [True], [0], Tracker.sync_trial
+
+    def sync(self: Tracker, directory: Path) -> str:
+        refused[0] += away[0]
+        if away[0]:
+            raise ConnectionError("refused")
+        return real(self, directory)
+
+    def look(controller: Controller) -> None:
+        away[0] = len(controller.trials.ended) < 3
+
+    monkeypatch.setattr(Tracker, "sync_trial", sync)
+    instruct(home / "work" / "toy", pace=0.03)
+    run(home, executor, show=look)
+    assert refused[0] >= 2
+    assert not away[0]
+    check(home)

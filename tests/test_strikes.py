@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.journal import read_journal
 from tests import strikes
 from tests.crashes import SPEC, check
 from tests.faults import moments, shows
 from tests.strikes import LOST, begin, content, do, end, session, struck_session, wait_until_stopped
+from tests.stub import a_spec, instruct
 
 NINE = SPEC.model_copy(update={"budget": SPEC.budget.model_copy(update={"trials": 9})})
 
@@ -30,6 +32,12 @@ def home(template: Path, tmp_path: Path) -> Path:
     return shutil.copytree(template, tmp_path / "home")
 
 
+def expire(home: Path) -> None:
+    """As if the holder had given no sign of life for long."""
+    with sqlite3.connect(home / "studies.db") as connection:
+        connection.execute("UPDATE hpo_leases SET expires = 1.0")
+
+
 @shows("SIGTERM, SIGINT", "BDHI")
 def test_requests_to_stop_lose_nothing_whenever_they_come(home: Path) -> None:
     """Once, each session ends in order; twice, it ends at once. While data is written nobody has promised an order."""
@@ -46,14 +54,34 @@ def test_requests_to_stop_lose_nothing_whenever_they_come(home: Path) -> None:
 def test_a_controller_that_slept_past_its_lease_writes_nothing_more(home: Path, phase: str) -> None:
     asleep = begin(struck_session, home, {phase: strikes.stop_me})
     wait_until_stopped(asleep)
-    with sqlite3.connect(home / "studies.db") as connection:
-        connection.execute("UPDATE hpo_leases SET expires = 1.0")
+    expire(home)
     assert do(session, home) == 0
     before = content(home)
     strikes.go_on(asleep)
     assert end(asleep) == LOST
     assert content(home) == before
     assert do(check, home) == 0
+
+
+@shows("SIGSTOP past the lease", "EF")
+@pytest.mark.parametrize("at", ["commit", "start"])
+def test_workers_that_slept_past_the_lease_write_nothing_beside_those_of_the_next_session(
+    tmp_path: Path, at: str
+) -> None:
+    spec = a_spec(budget={"trials": 2})
+    instruct(tmp_path / "work" / "toy", faults={"1": ["well", "stop"]}, at="commit")
+    asleep = begin(strikes.group_session, tmp_path, spec)
+    wait_until_stopped(asleep)
+    expire(tmp_path)
+    instruct(tmp_path / "work" / "toy")
+    assert do(strikes.group_session, tmp_path, spec) == 0
+    before = content(tmp_path)
+    strikes.go_on(asleep, group=True)
+    assert end(asleep) == LOST
+    assert content(tmp_path) == before
+    for trial in (0, 1):
+        journal = list(read_journal(tmp_path / f"work/toy/trial-{trial:05d}/progress.jsonl"))
+        assert [record["step"] for record in journal if record["kind"] == "step"] == list(range(1, 9))
 
 
 @shows("clock", "BEH")
