@@ -126,14 +126,14 @@ def track(home: Path) -> None:
     connect(f"sqlite:///{home}/mlflow.db")
 
 
-def killed_while_it_sets_up(set_up: Callable[[Path], None], home: Path, at: int) -> None:
+def ended_while_it_sets_up(set_up: Callable[[Path], None], home: Path, at: int, fault: Fault) -> None:
     """Set up databases until so many statements changed one."""
     count = [0]
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         count[0] += statement.lstrip().startswith(("CREATE", "INSERT", "ALTER", "UPDATE", "DROP", "DELETE"))
         if count[0] == at:
-            kill_me()
+            fault()
 
     sa.event.listen(sa.Engine, "after_cursor_execute", note)
     set_up(home)

@@ -65,13 +65,13 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
         _commit(job.directory, step)
     _hold(job.directory, step)
     result = SegmentResult(step, step, total, scores, finished=step >= total, seconds={"train": 0.01, "evaluate": 0.01})
-    return _finish(job.directory, result) if result.finished else result
+    return _finish(job.directory, result, half_way=lambda: strike("finish")) if result.finished else result
 
 
 def instruct(study: Path, **orders: Any) -> None:
     """Tell the stub how to behave in a study: `pace` (seconds a step), `scores` (instead of its own), `wait_at` (a step
     at which it waits to be stopped), `faults`, and `at`, the moment at which those strike: `start`, or in the middle of
-    writing the `cache`, or after the first `commit` of a checkpoint.
+    writing the `cache`, after the first `commit` of a checkpoint, or in the middle of its `finish`.
 
     `faults` maps a trial's number, or `*` for all, to the fault of each of its calls; one word stands for every call.
     """
@@ -112,6 +112,14 @@ def _fault(job: SegmentJob, orders: dict[str, Any], step: int) -> Callable[[str]
     return lambda moment: _FAULTS[fault]() if fault and moment == orders.get("at", "start") else None
 
 
+def _swell() -> None:
+    """Take memory until the kernel has had enough; a limit of this process stands for the machine's."""
+    taken = []
+    while sum(map(len, taken)) < 200 * 2**20:
+        taken.append(bytearray(os.urandom(2**20)) * 8)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _raise(error: Exception) -> None:
     raise error
 
@@ -123,6 +131,7 @@ _FAULTS: dict[str, Callable[[], None]] = {
     "stop": lambda: os.killpg(0, signal.SIGSTOP),  # the controller and all workers
     "raise": lambda: _raise(ValueError("a bug")),
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
+    "swell": _swell,
     "hang": lambda: time.sleep(60),
     "data": lambda: _raise(DataError("reviews.csv: line 3: no label")),
     "infeasible": lambda: _raise(InfeasibleError("diverged: the loss is not finite at step 1")),
@@ -153,8 +162,9 @@ def _scores(job: SegmentJob, progress: float) -> dict[str, float]:
     return {"accuracy": accuracy, "log_loss": 1 - accuracy}
 
 
-def _finish(directory: Path, result: SegmentResult) -> SegmentResult:
+def _finish(directory: Path, result: SegmentResult, *, half_way: Callable[[], None]) -> SegmentResult:
     (directory / "model").mkdir(exist_ok=True)
+    half_way()
     (directory / "model" / "weights").write_text("weights")
     (directory / "artifacts").mkdir(exist_ok=True)
     write_json(directory / "artifacts" / "mistakes.json", {"columns": [], "data": []})

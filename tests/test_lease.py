@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -200,3 +201,16 @@ def test_of_many_that_come_at_once_one_gets_it(storage_url: str) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(attempt, range(8))) == [0] * 7 + [1]
+
+
+def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
+    """As by a process that was stopped while it wrote."""
+    ledger = Ledger(f"sqlite:///{tmp_path}/studies.db")
+    sa.event.listen(ledger.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 50"))
+    ledger.engine.dispose()
+    other = sqlite3.connect(tmp_path / "studies.db")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StorageError) as caught:
+        take(ledger, "toy")
+    assert str(caught.value) == f"storage sqlite:///{tmp_path}/studies.db: database is locked"
+    other.close()

@@ -169,3 +169,60 @@ def test_a_study_whose_tracker_is_away_from_beginning_to_end_is_shown_afterwards
     assert refused[0] >= 2
     assert not away[0]
     check(home)
+
+
+AT = {"D": "cache", "F": "commit", "I": "finish"}
+
+
+def run_struck(home: Path, executor: LocalExecutor, *, phase: str, fault: str) -> Controller:
+    """A study of which one trial's worker meets a fault at a phase, once: whoever writes the cache, else the first."""
+    before = ["well"] * {"D": 0, "F": 1, "I": 3}[phase]
+    instruct(home / "work" / "toy", faults={"*" if phase == "D" else "0": [*before, fault]}, at=AT[phase])
+    controller = run(home, executor, a_spec(budget={"trials": 3}))
+    again = [trial for trial in range(3) if len(calls(controller.trials.directory(trial))) > 4]
+    assert again == [0] or (phase == "D" and again), "it was struck"
+    return controller
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("phase", moments("memory limit", "DFI"))
+def test_a_worker_that_the_kernel_kills_for_its_memory_is_replaced(
+    home: Path, executor: LocalExecutor, phase: str
+) -> None:
+    run_struck(home, executor, phase=phase, fault="swell")
+    check(home, a_spec(budget={"trials": 3}))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("phase", moments("hang", "FI"))
+def test_a_worker_that_hangs_at_its_checkpoint_or_at_its_end_is_replaced(
+    home: Path, executor: LocalExecutor, phase: str
+) -> None:
+    run_struck(home, executor, phase=phase, fault="hang")
+    check(home, a_spec(budget={"trials": 3}))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("phase", moments("exception, exit", "FI"))
+def test_a_worker_that_exits_at_its_checkpoint_or_at_its_end_is_replaced(
+    home: Path, executor: LocalExecutor, phase: str
+) -> None:
+    run_struck(home, executor, phase=phase, fault="exit")
+    check(home, a_spec(budget={"trials": 3}))
+
+
+@pytest.mark.long
+@shows("exception, exit", "G")
+def test_an_error_of_the_tracker_that_nobody_expected_is_tried_again(home: Path, executor: LocalExecutor) -> None:
+    def fail() -> None:
+        struck.append(1)
+        raise RuntimeError("a bug of the tracker")
+
+    struck: list[int] = []
+    undo = strikes.strike("G", fail)
+    try:
+        run(home, executor)
+    finally:
+        undo()
+    assert struck == [1]
+    check(home)

@@ -50,7 +50,7 @@ def test_requests_to_stop_lose_nothing_whenever_they_come(home: Path) -> None:
     assert do(check, home, NINE) == 0
 
 
-@pytest.mark.parametrize("phase", [*moments("SIGSTOP past the lease", "BGHI"), "record", "state"])
+@pytest.mark.parametrize("phase", [*moments("SIGSTOP past the lease", "BCGHI"), "record", "state"])
 def test_a_controller_that_slept_past_its_lease_writes_nothing_more(home: Path, phase: str) -> None:
     asleep = begin(struck_session, home, {phase: strikes.stop_me})
     wait_until_stopped(asleep)
@@ -84,6 +84,30 @@ def test_workers_that_slept_past_the_lease_write_nothing_beside_those_of_the_nex
         assert [record["step"] for record in journal if record["kind"] == "step"] == list(range(1, 9))
 
 
+@pytest.mark.long
+@shows("SIGSTOP past the lease", "D")
+def test_who_sleeps_while_it_writes_the_data_is_waited_for_and_then_writes_nothing(home: Path) -> None:
+    asleep = begin(struck_session, home, {"D": strikes.stop_me})
+    wait_until_stopped(asleep)
+    expire(home)
+    heir = begin(session, home)
+    heir.join(3.0)
+    assert heir.is_alive(), "it waits: the sleeper holds the file lock of the data"
+    strikes.go_on(asleep)
+    assert (end(asleep), end(heir)) == (LOST, 0)
+    assert do(check, home) == 0
+
+
+@pytest.mark.long
+@shows("SIGTERM, SIGINT", "CG")
+def test_requests_to_stop_in_the_middle_of_mirroring_lose_nothing(home: Path) -> None:
+    for phase, fault in itertools.product("CG", (strikes.terminate_me, strikes.interrupt_me_twice)):
+        code = do(struck_session, home, {phase: fault}, 1, NINE)
+        assert code == (0 if fault is strikes.terminate_me else 1), phase
+    assert do(session, home, NINE) == 0
+    assert do(check, home, NINE) == 0
+
+
 @shows("clock", "BEH")
 @pytest.mark.parametrize("first", [strikes.clock_forward, strikes.clock_back])
 def test_a_clock_that_jumps_two_hours_changes_nothing(home: Path, first: strikes.Fault) -> None:
@@ -99,11 +123,14 @@ def test_a_second_controller_is_refused_at_any_moment(home: Path) -> None:
 
 
 @shows("SIGKILL controller", "A")
-@pytest.mark.parametrize(("database", "at"), [("storage", at) for at in range(1, 22, 4)] + [("tracker", 150)])
+@shows("SIGTERM, SIGINT", "A")  # nobody listens yet: it ends at once
+@pytest.mark.parametrize("fault", [strikes.kill_me, strikes.terminate_me])
+@pytest.mark.parametrize(("database", "at"), [("storage", at) for at in range(1, 22, 5)] + [("tracker", 150)])
 def test_a_kill_while_databases_are_set_up_leaves_nothing_that_stands_in_the_way(
-    tmp_path: Path, database: str, at: int
+    tmp_path: Path, database: str, at: int, fault: strikes.Fault
 ) -> None:
     set_up = {"storage": strikes.set_up, "tracker": strikes.track}[database]
-    assert do(strikes.killed_while_it_sets_up, set_up, tmp_path, at) == -signal.SIGKILL
+    expected = -signal.SIGKILL if fault is strikes.kill_me else -signal.SIGTERM
+    assert do(strikes.ended_while_it_sets_up, set_up, tmp_path, at, fault) == expected
     assert do(set_up, tmp_path) == 0
     assert not list(tmp_path.glob(".*.tmp"))
