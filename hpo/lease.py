@@ -136,7 +136,7 @@ def leased(ledger: Ledger, study: str) -> Iterator[Lease]:
 
 
 def take(ledger: Ledger, study: str) -> Lease:
-    """Become the holder. Raises `StorageError`: another process has it (it is named), or the database does not answer."""
+    """Become the holder. Raises `StorageError`: another process has it, which is named, or the database fails."""
     with storage_errors(ledger.url):
         return _take(ledger, study)
 

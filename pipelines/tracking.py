@@ -62,6 +62,7 @@ def connect(uri: str) -> MlflowClient:
     _be_impatient()
     for name in ("mlflow", "alembic"):  # they announce every step of setting up a database
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks of what it raises
     with tracking_errors(uri):
         _knock(uri)
         _set_up(uri)

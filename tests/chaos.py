@@ -17,6 +17,7 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 LEASE_SECONDS = 3.0
+_PATIENCE_SECONDS = 15.0  # for a tracker that is behind at the end
 
 
 def main(home: Path, changes: dict[str, object], *, workers: int) -> int:
@@ -25,12 +26,12 @@ def main(home: Path, changes: dict[str, object], *, workers: int) -> int:
 
     from hpo import lease as lease_module
     from hpo.executors.local import LocalExecutor
-    from hpo.launch import _PATIENCE_SECONDS, _stopping_on_signals
+    from hpo.launch import _stopping_on_signals
     from hpo.ledger import Ledger
     from hpo.storage import engine_of
-    from pipelines.errors import UserError
+    from pipelines.errors import StorageError, UserError
     from pipelines.mirror import MirrorThread
-    from pipelines.tracking import Tracker, connect
+    from pipelines.tracking import Tracker, connect, tracking_errors
     from tests.stub import a_controller, a_spec
 
     sa.event.listen(sa.Engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
@@ -44,7 +45,8 @@ def main(home: Path, changes: dict[str, object], *, workers: int) -> int:
         ):
             client = connect(f"sqlite:///{home}/mlflow.db")
             tracker = Tracker(client, artifacts=home / "artifacts", allowed=lease.check)
-            tracker.open_study(spec.name, description="", params={}, tags={})
+            with tracking_errors(client.tracking_uri):
+                tracker.open_study(spec.name, description="", params={}, tags={})
             mirror = MirrorThread(tracker.sync_trial)
             controller = a_controller(spec, home, executor, mirror=mirror)
             engines = (engine_of(controller.study), controller.ledger.engine)
@@ -53,9 +55,10 @@ def main(home: Path, changes: dict[str, object], *, workers: int) -> int:
                 print(controller.run(), flush=True)
             lease.check()
             if not mirror.close(patience=_PATIENCE_SECONDS):
-                return 4
-            stopped = controller.stopped_on_request
-            tracker.close_study(status="SCHEDULED" if stopped else "FINISHED", metrics={}, tags={})
+                raise StorageError(f"the tracker is behind: {mirror.error}")
+            status = "SCHEDULED" if controller.stopped_on_request else "FINISHED"
+            with tracking_errors(client.tracking_uri):
+                tracker.close_study(status=status, metrics={}, tags={})
             return 128 + controller.signal if controller.signal else 0
     except UserError as error:
         print(error, flush=True)
