@@ -20,6 +20,7 @@ import psutil
 import sqlalchemy as sa
 
 from hpo import lease as lease_module
+from hpo import trials as trials_module
 from hpo.lease import LeaseLostError, take
 from hpo.ledger import Ledger
 from hpo.spec import StudySpec
@@ -45,6 +46,8 @@ _MOMENTS: dict[str, tuple[Any, str]] = {
     "H": (optuna.Study, "tell"),
     "I": (Tracker, "_send_end"),
     "record": (Trials, "record"),
+    "params": (Tracker, "_log_params"),
+    "rename": (Path, "replace"),
     "state": (Tracker, "_set_state"),
 }
 
@@ -77,7 +80,7 @@ def struck_session(home: Path, faults: dict[str, Fault], number: int = 2, spec: 
 def session(home: Path, spec: StudySpec = crashes.SPEC) -> None:
     """A session without waiting for the disk: these faults leave the kernel alone."""
     sa.event.listen(sa.Engine, "connect", _hurry)
-    os.fsync = lambda _: None  # type: ignore[assignment]
+    watch_flushes()
     try:
         crashes.session(home, spec)
     except LeaseLostError:
@@ -220,3 +223,79 @@ def clock_forward() -> None:
 def clock_back() -> None:
     """Two hours back."""
     shift_clock(-7200.0)
+
+
+def power_fails() -> None:
+    """What was not flushed to the disk is gone, as after a power cut; a journal may lose its tail."""
+    for file in Path(os.environ["HOME_OF_STRIKES"]).glob("work/**/*.json"):
+        if file.stat().st_ino not in _FLUSHED:
+            file.write_text("")
+    kill_me()
+
+
+_FLUSHED: set[int] = set()  # inodes
+
+
+def watch_flushes() -> None:
+    """Remember what is flushed, for `power_fails`."""
+    os.fsync = lambda descriptor: _FLUSHED.add(os.fstat(descriptor).st_ino)  # type: ignore[assignment]
+
+
+# Defects: what would be broken if a line of the code were not there
+
+
+def no_fence() -> None:
+    """Whoever lost the lease writes on."""
+    lease_module.Lease._check = lambda self, connection: None  # type: ignore[method-assign]
+
+
+def no_flush() -> None:
+    """Files are renamed before their content is on the disk."""
+    files._flush = lambda path: None
+
+
+def no_search_for_runs() -> None:
+    """A run is made without looking whether there is one."""
+    Tracker._find_run = lambda self, condition: None  # type: ignore[method-assign]
+
+
+def no_memory_of_steps() -> None:
+    """A journal takes a step again that stands in it."""
+    real = Journal.append
+
+    def append(self: Journal, *args: Any, **kwargs: Any) -> None:
+        self._last.clear()
+        real(self, *args, **kwargs)
+
+    Journal.append = append  # type: ignore[method-assign]
+
+
+def no_sweeping() -> None:
+    """What a kill left half written stays."""
+    files.remove = trials_module.remove = lambda path: None
+
+
+def no_freeing_of_disk() -> None:
+    """Finished trials keep their checkpoints."""
+    Trials.free_disk = lambda self, ended: None  # type: ignore[method-assign]
+
+
+def no_record_of_the_end() -> None:
+    """Optuna is told an end that is not in the trial's record."""
+    real = Trials.record
+
+    def record(self: Trials, active: Any, *, state: str, **rest: Any) -> None:
+        if state in {"RUNNING", "PAUSED", "INTERRUPTED"}:
+            real(self, active, state=state, **rest)
+
+    Trials.record = record  # type: ignore[method-assign]
+
+
+def no_fault() -> None:
+    """Nothing happens."""
+
+
+def defective_session(home: Path, defect: Fault, phase: str, fault: Fault) -> None:
+    """A session of broken code that a fault may strike."""
+    defect()
+    struck_session(home, {phase: fault} if phase else {})

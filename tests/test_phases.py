@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from hpo.executors.local import LocalExecutor
 from hpo.launch import _PATIENCE_SECONDS
+from hpo.ledger import SegmentRow
 from hpo.spec import StudySpec
 from hpo.study import Controller
 from pipelines.mirror import MirrorThread
@@ -69,15 +70,18 @@ def kill_workers(executor: LocalExecutor) -> None:
 def test_workers_that_are_killed_while_the_controller_is_busy_cost_nothing(
     home: Path, executor: LocalExecutor, phase: str
 ) -> None:
-    killed: list[str] = []
-    instruct(home / "work" / "toy", pace=0.01)
+    spec, killed = a_spec(budget={"trials": 6}), list[str]()
+    instruct(home / "work" / "toy", pace=0.05)
     undo = strikes.strike(phase, lambda: (kill_workers(executor), killed.append(phase))[0])
     try:
-        run(home, executor)
+        controller = run(home, executor, spec)
     finally:
         undo()
     assert killed == [phase]
-    check(home)
+    with controller.ledger.engine.connect() as connection:
+        lost = connection.scalars(sa.select(SegmentRow.trial).where(SegmentRow.outcome == "lost")).all()
+    assert lost, "a segment was lost, and done again"
+    check(home, spec)
 
 
 @shows("SIGKILL worker", "D")

@@ -64,10 +64,7 @@ def test_a_controller_that_slept_past_its_lease_writes_nothing_more(home: Path, 
 
 
 @shows("SIGSTOP past the lease", "EF")
-@pytest.mark.parametrize("at", ["commit", "start"])
-def test_workers_that_slept_past_the_lease_write_nothing_beside_those_of_the_next_session(
-    tmp_path: Path, at: str
-) -> None:
+def test_workers_that_slept_past_the_lease_write_nothing_beside_those_of_the_next_session(tmp_path: Path) -> None:
     spec = a_spec(budget={"trials": 2})
     instruct(tmp_path / "work" / "toy", faults={"1": ["well", "stop"]}, at="commit")
     asleep = begin(strikes.group_session, tmp_path, spec)
@@ -122,10 +119,12 @@ def test_a_second_controller_is_refused_at_any_moment(home: Path) -> None:
     assert do(check, home) == 0
 
 
+SET_UPS = [(database, at, strikes.kill_me) for database, at in (("storage", 1), ("storage", 11), ("tracker", 150))]
+
+
 @shows("SIGKILL controller", "A")
 @shows("SIGTERM, SIGINT", "A")  # nobody listens yet: it ends at once
-@pytest.mark.parametrize("fault", [strikes.kill_me, strikes.terminate_me])
-@pytest.mark.parametrize(("database", "at"), [("storage", at) for at in range(1, 22, 5)] + [("tracker", 150)])
+@pytest.mark.parametrize(("database", "at", "fault"), [*SET_UPS, ("storage", 16, strikes.terminate_me)])
 def test_a_kill_while_databases_are_set_up_leaves_nothing_that_stands_in_the_way(
     tmp_path: Path, database: str, at: int, fault: strikes.Fault
 ) -> None:
@@ -134,3 +133,41 @@ def test_a_kill_while_databases_are_set_up_leaves_nothing_that_stands_in_the_way
     assert do(strikes.ended_while_it_sets_up, set_up, tmp_path, at, fault) == expected
     assert do(set_up, tmp_path) == 0
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def goes_well(home: Path, defect: strikes.Fault, phase: str, fault: strikes.Fault) -> bool:
+    """Whether a session of this code, struck and run again, ends as if nothing had happened."""
+    struck = begin(strikes.defective_session, home, defect, phase, fault)
+    if fault is strikes.stop_me:
+        wait_until_stopped(struck)
+        expire(home)
+    else:
+        end(struck)
+    if do(strikes.defective_session, home, defect, "", strikes.no_fault) != 0:
+        return False
+    before = content(home)
+    if fault is strikes.stop_me:
+        strikes.go_on(struck)
+        end(struck)
+    return content(home) == before and do(check, home) == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("defect", "phase", "fault"),
+    [
+        (strikes.no_fence, "record", strikes.stop_me),
+        (strikes.no_flush, "H", strikes.power_fails),
+        (strikes.no_search_for_runs, "params", strikes.kill_me),
+        (strikes.no_memory_of_steps, "record", strikes.kill_me),
+        (strikes.no_sweeping, "rename", strikes.kill_me),
+        (strikes.no_freeing_of_disk, "H", strikes.kill_me),
+        (strikes.no_record_of_the_end, "H", strikes.kill_me),
+    ],
+)
+def test_the_checks_find_what_a_defect_does_and_nothing_without_it(
+    home: Path, template: Path, tmp_path: Path, defect: strikes.Fault, phase: str, fault: strikes.Fault
+) -> None:
+    sound = shutil.copytree(template, tmp_path / "sound")
+    assert goes_well(sound, strikes.no_fault, phase, fault)
+    assert not goes_well(home, defect, phase, fault)

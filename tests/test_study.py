@@ -469,7 +469,10 @@ def test_what_a_kill_left_half_written_is_swept_away(session: Session, home: Pat
     (directory / ".trial.json.0a1b2c3d.tmp").write_text('{"half')
     (directory / "checkpoints" / ".step-00000003.0a1b2c3d.tmp").mkdir(parents=True)
     (directory / "model" / "weights.tmp").write_text("not ours to judge")
+    nested = directory.parent / ".data.0a1b2c3d.tmp" / ".dataset.json.0a1b2c3d.tmp"
+    nested.mkdir(parents=True)
     session(budget={"trials": 1}).run()
+    assert not nested.parent.exists()
     assert [path.name for path in directory.rglob("*.tmp")] == ["weights.tmp"]
 
 
