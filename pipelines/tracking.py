@@ -172,9 +172,9 @@ class Tracker:
             return str(mirrored["run_id"])
         self._allowed()
         run_id = mirrored.get("run_id") or self._trial_run(record)
+        self._allowed()
         if not mirrored:
             write_json(directory / "mirror.json", {"run_id": run_id, "parent": self.parent})
-        self._allowed()
         self._send_metrics(run_id, directory)
         ended = record["state"] in {"COMPLETE", "PRUNED", "FAIL"}
         if ended:

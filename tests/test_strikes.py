@@ -159,7 +159,7 @@ def goes_well(home: Path, defect: strikes.Fault, phase: str, fault: strikes.Faul
         (strikes.no_fence, "record", strikes.stop_me),
         (strikes.no_flush, "H", strikes.power_fails),
         (strikes.no_search_for_runs, "params", strikes.kill_me),
-        (strikes.no_memory_of_steps, "record", strikes.kill_me),
+        (strikes.no_memory_of_steps, "E", strikes.kill_me),
         (strikes.no_sweeping, "rename", strikes.kill_me),
         (strikes.no_freeing_of_disk, "H", strikes.kill_me),
         (strikes.no_record_of_the_end, "H", strikes.kill_me),
