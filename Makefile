@@ -29,8 +29,8 @@ demo: $(VENV)/.demo ## set up, run the quickstart study, and say what to type ne
 test: $(VENV)/.dev ## all tests but the long ones
 	$(BIN)/pytest
 
-test-long: $(VENV)/.dev ## the tests that take minutes
-	$(BIN)/pytest -m long
+test-long: $(VENV)/.dev ## the tests that take minutes, and all tests of faults; ends with the table of faults
+	$(BIN)/pytest -m "long or fault"
 
 check: $(VENV)/.dev ## style, types and import contracts
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import psutil
 import sqlalchemy as sa
 
 _NUMBERS = itertools.count()
@@ -56,6 +57,12 @@ class Postgres:
     def crash(self) -> None:
         """Stop with no time to say goodbye."""
         self._do("pg_ctl", "stop", "-m", "immediate", "-D", "data")
+
+    def signal(self, number: int) -> None:
+        """Send a signal to every process of the server, as if the machine stood still, or went on."""
+        server = psutil.Process(int((self.home / "data/postmaster.pid").read_text().split()[0]))
+        for process in (server, *server.children()):
+            process.send_signal(number)
 
     def close(self) -> None:
         """End for good."""

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -138,7 +137,7 @@ def _session(
     warm = None if over else _begin_warm_up(spec, places=places, executor=executor)
     if warm:
         display.say("the workers load models and data")
-    run, begun = ParentRun(spec, dataset, places=places), ledger.study(spec.name) is not None
+    run, begun = ParentRun(spec, dataset, places=places, lease=lease), ledger.study(spec.name) is not None
     if not begun:
         connect(places.tracking)  # a mistyped address is refused; a new database is set up while the workers load
     choice = warm() if warm else None  # a model that cannot be used is refused here, before the study exists
@@ -148,7 +147,7 @@ def _session(
     for lesson in learn(study, spec, data_digest=dataset.digest, places=places):
         display.say(f"learns from {lesson.in_words()}")
     _open(run, begun=begun, say=display.say)
-    mirror = MirrorThread(_while_leased(lease, run.sync_trial))
+    mirror = MirrorThread(run.sync_trial)
     controller = Controller(
         spec=spec,
         study=study,
@@ -226,16 +225,6 @@ def _finish(
             raise
         say(str(error))
     return decision
-
-
-def _while_leased(lease: Lease, sync: Callable[[Path], object]) -> Callable[[Path], None]:
-    """`sync`, as long as this process may write."""
-
-    def checked(directory: Path) -> None:
-        lease.check()
-        sync(directory)
-
-    return checked
 
 
 def _predicted(spec: StudySpec, study: optuna.Study, staff: Staff, *, test_rows: int) -> float | None:

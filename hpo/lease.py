@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
-from hpo.ledger import LeaseRow, Ledger
+from hpo.ledger import LeaseRow, Ledger, storage_errors
 from pipelines.errors import StorageError
 
 LEASE_SECONDS = 30.0  # without a sign of life, after which another machine may take over
@@ -136,7 +136,12 @@ def leased(ledger: Ledger, study: str) -> Iterator[Lease]:
 
 
 def take(ledger: Ledger, study: str) -> Lease:
-    """Become the holder. Raises `StorageError` naming the holder when another process has it."""
+    """Become the holder. Raises `StorageError`: another process has it, which is named, or the database fails."""
+    with storage_errors(ledger.url):
+        return _take(ledger, study)
+
+
+def _take(ledger: Ledger, study: str) -> Lease:
     me = json.dumps(asdict(_myself()))
     for _ in range(20):  # each round that fails, somebody else was quicker
         before, now = _look(ledger, study)

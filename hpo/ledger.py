@@ -149,9 +149,12 @@ class Ledger:
             session.add(DecisionRow(model=model, key=key, at=at, decision=json.dumps(decision)))
 
     def trial_seconds(self, study: str, trial: int) -> dict[str, float]:
-        """What a trial has cost: `wall` and seconds by kind of work, lost and repeated segments included."""
+        """What a trial has cost: `wall` and seconds by kind of work, lost and repeated segments included.
+
+        A whole transaction: its commit is refused to whoever lost the lease, and what is read here goes into a record.
+        """
         total: dict[str, float] = {}
-        with Session(self.engine) as session:
+        with Session(self.engine) as session, session.begin():
             of_trial = sa.select(SegmentRow).where(SegmentRow.study == study, SegmentRow.trial == trial)
             for row in session.scalars(of_trial):
                 for kind, seconds in (json.loads(row.seconds) | {"wall": row.wall}).items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 from mlflow import MlflowClient
 
+from hpo.lease import Lease
 from hpo.ledger import printable
 from hpo.places import Places
 from hpo.promotion import Decision
@@ -25,8 +26,8 @@ from pipelines.tracking import Tracker, connect, tracking_errors
 class ParentRun:
     """The study's own run and, through it, those of its trials; opened when MLflow answers."""
 
-    def __init__(self, spec: StudySpec, dataset: Dataset, *, places: Places) -> None:
-        self._spec, self._dataset, self._places = spec, dataset, places
+    def __init__(self, spec: StudySpec, dataset: Dataset, *, places: Places, lease: Lease) -> None:
+        self._spec, self._dataset, self._places, self._lease = spec, dataset, places, lease
         self._lock = threading.Lock()
         self._client: MlflowClient | None = None
         self._tracker: Tracker | None = None
@@ -41,7 +42,7 @@ class ParentRun:
         """Find or create the study's run, once. Raises `StorageError` when MLflow does not answer."""
         with self._lock:  # the mirror's thread may be the first
             if self._tracker is None:
-                tracker = Tracker(self.client, artifacts=self._places.artifacts)
+                tracker = Tracker(self.client, artifacts=self._places.artifacts, allowed=self._lease.check)
                 params = flatten(self._spec.model_dump(exclude={"description", "name"}))
                 about, tags = _description(self._spec, self._dataset), _provenance(self._spec)
                 with tracking_errors(self._places.tracking):

@@ -43,7 +43,7 @@ class Tables(optuna.storages.RDBStorage):
         with _create_scoped_session(self.scoped_session) as session:
             StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
             made = self._get_prepared_new_trial(study_id, template_trial, session)
-            trial_id = int(made.trial_id)  # type: ignore[arg-type]
+            trial_id = int(made.trial_id)
         return self.get_trial(trial_id)
 
 

@@ -22,6 +22,7 @@ from hpo.scheduling import scheduling
 from hpo.spec import StudySpec
 from hpo.storage import best_of, own_trials
 from pipelines.config import RunConfig
+from pipelines.files import remove
 from pipelines.segment import SegmentResult
 
 _GOAL = "goal"  # a trial's attribute: training examples that it was sent to train up to
@@ -189,8 +190,8 @@ class Trials:
 
     def catch_up(self) -> None:
         """Do what an earlier session was kept from: show its trials to the mirror, free the disk."""
-        for leftover in self.places.study(self.spec.name).glob("trial-*/**/.*.tmp"):  # of writes that a kill cut short
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for leftover in sorted(self.places.study(self.spec.name).glob("**/.*.tmp")):  # of writes that a kill cut short
+            remove(leftover)
         for number in self.standings:
             if (self.directory(number) / "trial.json").exists():
                 self.mirror.changed(self.directory(number))

@@ -109,10 +109,10 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 def built_once(directory: Path, *, read: Callable[[Path], Value | None], write: Callable[[Path], None]) -> Value:
-    """What `read` finds in a directory; where that is None, `write` must first build the directory.
+    """What `read` finds in a directory (or file); where that is None, `write` must first build it, whole.
 
-    Of several processes that come at once, one builds and the others wait for it. Raises `StorageError` when what was
-    written cannot be read.
+    Of several processes that come at once, one builds and the others wait for it; the one removes what a crash left of
+    an earlier attempt. Raises `StorageError` when what was written cannot be read.
     """
     found = read(directory)
     if found is None:
@@ -120,11 +120,21 @@ def built_once(directory: Path, *, read: Callable[[Path], Value | None], write: 
         with directory.with_name(f"{directory.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if read(directory) is None:
+                for leftover in directory.parent.glob(f".{directory.name}.*.tmp"):
+                    remove(leftover)
                 write(directory)
         found = read(directory)
     if found is None:
         raise StorageError(f"{directory}: what was just written cannot be read back; check the disk")
     return found
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a directory with all that is in it; nothing happens where there is none."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _put_in_place(beside: Path, path: Path) -> None:

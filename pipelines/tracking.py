@@ -10,7 +10,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.data import Dataset
 from pipelines.errors import StorageError
-from pipelines.files import digest, read_json, write_json
+from pipelines.files import built_once, digest, read_json, write_json
 from pipelines.journal import read_journal
 
 STATUS = {
@@ -61,8 +62,10 @@ def connect(uri: str) -> MlflowClient:
     _be_impatient()
     for name in ("mlflow", "alembic"):  # they announce every step of setting up a database
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints tracebacks of what it raises
     with tracking_errors(uri):
         _knock(uri)
+        _set_up(uri)
         mlflow.set_tracking_uri(uri)  # the registry of an SQL store looks models up through this global
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
@@ -83,6 +86,25 @@ def _knock(uri: str) -> None:
         engine.dispose()
 
 
+def _set_up(uri: str) -> None:
+    """Let a new SQLite appear with all its tables at once: MLflow cannot go on with one that a kill left half made."""
+    if not uri.startswith("sqlite:"):
+        return
+    file = Path(sqlalchemy.make_url(uri).database or ":memory:")
+    if file.name != ":memory:" and file.parent.is_dir():
+        built_once(file, read=lambda path: path.exists() or None, write=_new_database)
+
+
+def _new_database(file: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+    beside.mkdir()
+    SqlAlchemyStore(f"sqlite:///{beside / file.name}", "./mlruns").engine.dispose()
+    (beside / file.name).replace(file)
+    beside.rmdir()
+
+
 def _printable(text: str) -> str:
     """A text without the credentials of the addresses in it, even of those that hold `/` or `@` in the password."""
     return re.sub(r"(password=)[^&\s]*", r"\1***", re.sub(r"://\S*@", "://***@", text))
@@ -91,8 +113,9 @@ def _printable(text: str) -> str:
 class Tracker:
     """Writes one study's runs to MLflow."""
 
-    def __init__(self, client: MlflowClient, *, artifacts: Path) -> None:
-        self._client = client
+    def __init__(self, client: MlflowClient, *, artifacts: Path, allowed: Callable[[], None] = lambda: None) -> None:
+        """`allowed` is called between any two writes about a trial; it raises when this process may not write."""
+        self._client, self._allowed = client, allowed
         self._artifacts = None if client.tracking_uri.startswith(("http://", "https://")) else artifacts
         self._sent: dict[Path, int] = {}
         self._inputs: list[DatasetInput] = []
@@ -147,14 +170,21 @@ class Tracker:
             mirrored = {}
         if mirrored.get("updated") == record["updated"] and mirrored.get("whole"):
             return str(mirrored["run_id"])
+        self._allowed()
         run_id = mirrored.get("run_id") or self._trial_run(record)
+        self._allowed()
         if not mirrored:
             write_json(directory / "mirror.json", {"run_id": run_id, "parent": self.parent})
         self._send_metrics(run_id, directory)
         ended = record["state"] in {"COMPLETE", "PRUNED", "FAIL"}
         if ended:
+            self._allowed()
             self._send_end(run_id, record, directory)
+        self._allowed()
         self._set_state(run_id, record)
+        if (now := read_json(directory / "trial.json"))["updated"] != record["updated"]:
+            self._set_state(run_id, now)  # whoever slept between reading and writing must not have the last word
+        self._allowed()
         done = {"run_id": run_id, "parent": self.parent, "updated": record["updated"], "whole": ended}
         write_json(directory / "mirror.json", done)
         return str(run_id)

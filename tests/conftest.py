@@ -19,9 +19,30 @@ import pytest
 from benchmarks.postgres import Postgres
 from pipelines.data import Dataset, save_dataset
 from tests import tiny
+from tests.faults import Cell, table
 
 if TYPE_CHECKING:
     from pipelines.workbench import Workbench
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each test's report carry the cells of the fault matrix that it shows."""
+    for item in items:
+        item.user_properties += [("fault", mark.args) for mark in item.iter_markers("fault")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the fault matrix with what became of each cell, where any test showed one."""
+    outcomes: dict[Cell, set[str]] = {}
+    for kind, outcome in {"passed": "passed", "failed": "failed", "error": "failed", "skipped": "skipped"}.items():
+        for report in terminalreporter.stats.get(kind, []):
+            for fault, phases in (value for key, value in getattr(report, "user_properties", ()) if key == "fault"):
+                for phase in phases:
+                    outcomes.setdefault((fault, phase), set()).add(outcome)
+    if outcomes:
+        terminalreporter.section("faults x phases")
+        for line in table(outcomes):
+            terminalreporter.write_line(line)
 
 
 class OutboundError(AssertionError):

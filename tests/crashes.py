@@ -13,21 +13,28 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  (here once, else in every fork)
 import sqlalchemy as sa
+import sqlalchemy.orm
 from optuna.trial import TrialState
 from sqlalchemy.engine.default import DefaultDialect
 
 from hpo.executors import Event
+from hpo.launch import _stopping_on_signals
 from hpo.lease import leased
 from hpo.ledger import Ledger
 from hpo.spec import StudySpec
 from hpo.storage import engine_of
+from pipelines.data import save_dataset
 from pipelines.files import read_json
 from pipelines.journal import Journal, read_journal
 from pipelines.tracking import STATUS, Tracker, connect
+from tests import tiny
 from tests.stub import a_controller, a_spec, train
 
+sa.orm.configure_mappers()  # likewise
 CRASHED = 75
+DATA = tiny.dataset(sizes={"train": 8, "select": 4, "calibrate": 4, "test": 4})
 SPEC = a_spec(schedule={"name": "halving", "floor": 10}, pruner=None, budget={"trials": 3})
 
 
@@ -35,6 +42,9 @@ class Inline:
     """An executor of one worker, which is this process."""
 
     slots, devices = 1, 1
+
+    def __init__(self) -> None:
+        self._stopping = False
 
     def submit(self, task: str, payload: Any, *, key: str) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -48,13 +58,14 @@ class Inline:
         return []
 
     def stop(self) -> None:
-        """Nothing runs between two calls."""
+        """For the next call: nothing runs between two."""
+        self._stopping = True
 
     def close(self) -> None:
         """There is nothing to end."""
 
     def stop_requested(self) -> bool:
-        return False
+        return self._stopping
 
     def tell(self, progress: Any) -> None:
         """Nobody listens."""
@@ -71,15 +82,19 @@ class MirrorHere:
 
 
 def session(home: Path, spec: StudySpec = SPEC) -> None:
-    """One session of the study, with all that it writes to."""
+    """One session of the study, with all that it writes to, as `hpo.launch` puts it together."""
     ledger = Ledger(f"sqlite:///{home}/studies.db")
     with leased(ledger, spec.name) as lease:
-        tracker = Tracker(connect(f"sqlite:///{home}/mlflow.db"), artifacts=home / "artifacts")
+        save_dataset(DATA, home / "work" / spec.name / "data")
+        client = connect(f"sqlite:///{home}/mlflow.db")
+        tracker = Tracker(client, artifacts=home / "artifacts", allowed=lease.check)
         tracker.open_study(spec.name, description="", params={}, tags={})
         controller = a_controller(spec, home, Inline(), mirror=MirrorHere(tracker))
-        with lease.guard(engine_of(controller.study)):
+        engines = (engine_of(controller.study), controller.ledger.engine)
+        with _stopping_on_signals(controller), lease.guard(engines[0]), lease.guard(engines[1]):
             controller.run()
-        tracker.close_study(status="FINISHED", metrics={}, tags={})
+        lease.check()
+        tracker.close_study(status="SCHEDULED" if controller.stopped_on_request else "FINISHED", metrics={}, tags={})
 
 
 def crash_at(number: int) -> None:

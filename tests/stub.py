@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import DataError
-from pipelines.files import read_json, write_json
+from pipelines.files import built_once, new_directory, read_json, read_sealed, sha256, write_json
 from pipelines.journal import Journal
 from pipelines.segment import InfeasibleError, SegmentJob, SegmentResult, Watch
 
@@ -40,7 +40,9 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
         return SegmentResult(**finished)
     orders = read_json(job.data.parent / "stub.json") or {}
     step, total = _pick_up(job.directory), total_steps(ROWS, job.config.train)
-    _misbehave(job, orders, step)
+    strike = _fault(job, orders, step)
+    strike("start")
+    read_cache(job.cache / "stub", half_way=lambda: strike("cache"))
     journal = Journal(job.directory / "progress.jsonl")
     with closing(journal):
         while step < min(job.until, total):
@@ -56,18 +58,20 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
             watch.tell({"step": step, "total": total, "loss": 1.0 / step})
             if step % CHECKPOINT_EVERY == 0:
                 _commit(job.directory, step)
+                strike("commit")
         scores = _scores(job, step / total) | orders.get("scores", {})
         journal.append("evaluation", step=step, values={"accuracy": scores.get("accuracy", 0.0)})
     if job.pause:
         _commit(job.directory, step)
     _hold(job.directory, step)
     result = SegmentResult(step, step, total, scores, finished=step >= total, seconds={"train": 0.01, "evaluate": 0.01})
-    return _finish(job.directory, result) if result.finished else result
+    return _finish(job.directory, result, half_way=lambda: strike("finish")) if result.finished else result
 
 
 def instruct(study: Path, **orders: Any) -> None:
     """Tell the stub how to behave in a study: `pace` (seconds a step), `scores` (instead of its own), `wait_at` (a step
-    at which it waits to be stopped), and `faults`.
+    at which it waits to be stopped), `faults`, and `at`, the moment at which those strike: `start`, or in the middle of
+    writing the `cache`, after the first `commit` of a checkpoint, or in the middle of its `finish`.
 
     `faults` maps a trial's number, or `*` for all, to the fault of each of its calls; one word stands for every call.
     """
@@ -81,15 +85,39 @@ def calls(directory: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
-def _misbehave(job: SegmentJob, orders: dict[str, Any], step: int) -> None:
+def read_cache(directory: Path, *, half_way: Callable[[], None] = lambda: None) -> str:
+    """What all trials share and the first one writes."""
+
+    def read(whole: Path) -> str | None:
+        found = read_sealed(whole, "rows")
+        return (whole / "rows").read_text() if found else None
+
+    def write(whole: Path) -> None:
+        with new_directory(whole) as beside:
+            (beside / "rows").write_text("encoded")
+            half_way()
+            write_json(beside / "manifest.json", {"sha256": sha256(beside / "rows")})
+
+    return built_once(directory, read=read, write=write)
+
+
+def _fault(job: SegmentJob, orders: dict[str, Any], step: int) -> Callable[[str], None]:
+    """What does the fault of this call, once told that its moment has come; notes the call."""
     before = len(calls(job.directory))
     with (job.directory / "calls.txt").open("a") as file:
         file.write(f"{step}\n")
     faults = orders.get("faults", {})
     named = faults.get(job.trial.rpartition("/")[2], faults.get("*", []))
     fault = named if isinstance(named, str) else named[before] if before < len(named) else ""
-    if fault:
-        _FAULTS[fault]()
+    return lambda moment: _FAULTS[fault]() if fault and moment == orders.get("at", "start") else None
+
+
+def _swell() -> None:
+    """Take memory until the kernel has had enough; a limit of this process stands for the machine's."""
+    taken = []
+    while sum(map(len, taken)) < 200 * 2**20:
+        taken.append(bytearray(os.urandom(2**20)) * 8)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _raise(error: Exception) -> None:
@@ -100,8 +128,10 @@ _FAULTS: dict[str, Callable[[], None]] = {
     "well": lambda: None,
     "exit": lambda: os._exit(3),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda: os.killpg(0, signal.SIGSTOP),  # the controller and all workers
     "raise": lambda: _raise(ValueError("a bug")),
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
+    "swell": _swell,
     "hang": lambda: time.sleep(60),
     "data": lambda: _raise(DataError("reviews.csv: line 3: no label")),
     "infeasible": lambda: _raise(InfeasibleError("diverged: the loss is not finite at step 1")),
@@ -132,8 +162,9 @@ def _scores(job: SegmentJob, progress: float) -> dict[str, float]:
     return {"accuracy": accuracy, "log_loss": 1 - accuracy}
 
 
-def _finish(directory: Path, result: SegmentResult) -> SegmentResult:
+def _finish(directory: Path, result: SegmentResult, *, half_way: Callable[[], None]) -> SegmentResult:
     (directory / "model").mkdir(exist_ok=True)
+    half_way()
     (directory / "model" / "weights").write_text("weights")
     (directory / "artifacts").mkdir(exist_ok=True)
     write_json(directory / "artifacts" / "mistakes.json", {"columns": [], "data": []})
@@ -142,6 +173,16 @@ def _finish(directory: Path, result: SegmentResult) -> SegmentResult:
     if all(map(math.isfinite, result.scores.values())):
         write_json(directory / "result.json", vars(result))
     return result
+
+
+def make_whole(model: Path) -> None:
+    """Turn what the stub left into a model of which every file is as it was written."""
+    from pipelines.export import ModelFacts, seal
+
+    (model / "weights").rename(model / "model.safetensors")
+    write_json(model / "config.json", {"id2label": {"0": "bad", "1": "good"}})
+    write_json(model / "tokenizer_config.json", {})
+    seal(model, ModelFacts(labels=("bad", "good"), max_length=12, truncation="head"))
 
 
 # Tasks for tests of the executor
@@ -273,7 +314,8 @@ def main(home: Path, spec: "StudySpec", *, workers: int) -> None:
         closing(LocalExecutor(workers=workers, threads=1, logs=home / "logs")) as executor,
     ):
         controller = a_controller(spec, home, executor)
-        with _stopping_on_signals(controller), lease.guard(engine_of(controller.study)):
+        engines = (engine_of(controller.study), controller.ledger.engine)
+        with _stopping_on_signals(controller), lease.guard(engines[0]), lease.guard(engines[1]):
             print(controller.run())
 
 

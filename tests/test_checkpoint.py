@@ -15,6 +15,7 @@ from pipelines.models import Pretrained, load_pretrained, new_classifier
 from pipelines.tokens import encode
 from pipelines.train import Material, Trainee, new_trainee, train_steps
 from tests import tiny
+from tests.faults import shows
 
 CONFIG = replaced(
     RunConfig(train=TrainConfig(batch_size=16, learning_rate=1e-3, precision="fp32")), {"model.dropout": 0.2}
@@ -164,6 +165,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 }
 
 
+@shows("damaged file", "F")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_newest_falls_back_to_the_one_before(damage: str, maker: Maker, home: Path) -> None:
     DAMAGES[damage](home / "step-00000004")
@@ -189,6 +191,7 @@ def test_nothing_is_touched_when_all_are_damaged(maker: Maker, home: Path) -> No
     assert_equal(state(trainee), before)
 
 
+@shows("changed spec or data", "F")
 def test_checkpoints_of_another_configuration_are_ignored(maker: Maker, home: Path) -> None:
     trainee = maker.trainee()
     assert not restore_checkpoint(trainee, home, fingerprint="theirs")
@@ -210,6 +213,7 @@ def test_leftover_of_a_crash_is_never_read(maker: Maker, home: Path) -> None:
     assert trainee.step == 2
 
 
+@shows("disk full", "F")
 def test_full_disk_leaves_the_old_checkpoints_and_nothing_else(
     maker: Maker, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import shows
+
 ROOT = Path(__file__).parents[1]
 _SWEEP = """
 import sys
@@ -30,10 +32,13 @@ def sweep(home: Path, *, first: int, every: int, timeout: float) -> int:
     return int(done.stdout.split()[-1])
 
 
+@shows("SIGKILL controller", "BCDEFGHI")
+@shows("memory limit", "H")
 def test_a_crash_at_any_of_many_effects_leaves_no_trace(tmp_path: Path) -> None:
     assert sweep(tmp_path, first=3, every=17, timeout=280) > 100
 
 
+@shows("SIGKILL controller", "BCDEFGHI")
 @pytest.mark.long
 def test_a_crash_at_every_effect_leaves_no_trace(tmp_path: Path) -> None:
     assert sweep(tmp_path, first=1, every=1, timeout=3000) > 100

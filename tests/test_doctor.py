@@ -29,13 +29,14 @@ from hpo.storage import best_trial, load_study
 from hpo.study import Controller
 from pipelines.config import ModelConfig, TokensConfig
 from pipelines.errors import ConfigError, StorageError
-from pipelines.export import ModelFacts, export_model, seal
+from pipelines.export import export_model
 from pipelines.files import read_json, sha256, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.registry import Candidate, register
 from pipelines.tracking import Tracker, connect
-from tests.stub import a_controller, a_spec, instruct
+from tests.faults import shows
+from tests.stub import a_controller, a_spec, instruct, make_whole
 
 BEST, FAILED, PRUNED, OTHER = range(4)
 HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}
@@ -169,14 +170,6 @@ def finished(home: Path, empty: Path, executor: LocalExecutor, tmp_path_factory:
     assert best.number == BEST
     make_whole(patient.trial(BEST) / "model")
     return keep(home, tmp_path_factory)
-
-
-def make_whole(model: Path) -> None:
-    """Turn what the stub left into a model of which every file is as it was written."""
-    (model / "weights").rename(model / "model.safetensors")
-    write_json(model / "config.json", {"id2label": {"0": "bad", "1": "good"}})
-    write_json(model / "tokenizer_config.json", {})
-    seal(model, ModelFacts(labels=("bad", "good"), max_length=12, truncation="head"))
 
 
 @pytest.fixture
@@ -590,6 +583,7 @@ def test_a_model_that_is_not_the_best_is_removed(patient: Patient) -> None:
     assert_mended(patient, [("I9", OTHER, f"{model} is kept, and the best trial is {BEST}")], f"remove {model}")
 
 
+@shows("damaged file", "I")
 def test_a_best_model_that_is_not_whole_is_found(patient: Patient) -> None:
     weights = patient.trial(BEST) / "model" / "model.safetensors"
     flip_a_bit(weights)

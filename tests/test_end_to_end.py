@@ -2,20 +2,18 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
 
 from tests.commands import Home, kill_group, new_home, wait_until
+from tests.faults import shows
+from tests.trackers import TrackingServer
 
 TRIALS = 4
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -174,6 +172,7 @@ def test_the_same_command_again_redoes_nothing(finished: Home) -> None:
     assert len(client.search_model_versions("name = 'reviews'")) == 1
 
 
+@shows("changed spec or data", "A")
 def test_a_changed_study_is_refused_with_the_difference(finished: Home) -> None:
     done = finished.hpo("run", "own.yaml", "train.epochs=5")
     assert done.returncode == 2
@@ -209,6 +208,8 @@ def test_a_successor_learns_from_a_study_and_counts_its_own_trials_alone(finishe
     assert "study 'wider' has begun" in again.stderr
 
 
+@shows("tracker away", "A")
+@shows("database away", "A")
 def test_unknown_names_are_refused_in_one_line_with_the_remedy(finished: Home) -> None:
     cases = {
         ("show", "owm"): (2, "there is no study 'owm'; did you mean own?"),
@@ -275,6 +276,7 @@ def trial_steps(home: Home) -> int:
     return sum(path.stat().st_size for path in home.path.glob("mlruns/work/own/trial-*/progress.jsonl"))
 
 
+@shows("SIGTERM, SIGINT", "EF")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_request_keeps_everything_and_the_same_command_continues(
     tmp_path: Path, tiny_bert: Path, number: signal.Signals
@@ -297,6 +299,7 @@ def test_a_stop_request_keeps_everything_and_the_same_command_continues(
     assert_whole(home)
 
 
+@shows("SIGKILL controller", "E")
 @pytest.mark.parametrize("bytes_written", [100, 2_000, 12_000])
 def test_a_killed_study_is_continued_by_the_same_command(tmp_path: Path, tiny_bert: Path, bytes_written: int) -> None:
     home = new_home(tmp_path)
@@ -310,6 +313,7 @@ def test_a_killed_study_is_continued_by_the_same_command(tmp_path: Path, tiny_be
     assert home.json("doctor", "own")["ok"]
 
 
+@shows("SIGKILL controller", "E")
 @pytest.mark.long
 def test_a_study_killed_three_times_ends_as_if_nothing_had_happened(tmp_path: Path, tiny_bert: Path) -> None:
     home = new_home(tmp_path)
@@ -348,53 +352,17 @@ def test_two_objectives_are_optimized_together_without_pruning(tmp_path: Path, t
     assert all(len(row["values"]) == 2 and row["values"][1] > 0 for row in rows)
 
 
-class Server:
-    """A real tracking server on loopback, with its own database and artifacts; it can be killed and started again."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self._home, self._store = home, home / "server"
-        self._store.mkdir()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self.start()
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self._store}/mlflow.db",
-            "--artifacts-destination", str(self._store / "artifacts"),
-            "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1",
-        ]  # fmt: skip
-        env = new_home(self._home).env | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, env=env, cwd=self._store, text=True, start_new_session=True, **quiet)
-        wait_until(lambda: _answers(self.url))
-
-    def kill(self) -> None:
-        """End it as a crash would."""
-        kill_group(self._process)
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A tracking server that answers."""
-    found = Server(tmp_path)
-    yield found
-    found.kill()
+def server(tmp_path: Path) -> Iterator[TrackingServer]:
+    """A real tracking server on loopback, with its own database and artifacts."""
+    server = TrackingServer(tmp_path / "server")
+    server.start()
+    server.wait()
+    yield server
+    server.stop()
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        time.sleep(0.3)
-        return False
-
-
-def test_a_study_works_against_a_tracking_server(tmp_path: Path, tiny_bert: Path, server: Server) -> None:
+def test_a_study_works_against_a_tracking_server(tmp_path: Path, tiny_bert: Path, server: TrackingServer) -> None:
     home = new_home(tmp_path, MLFLOW_TRACKING_URI=server.url)
     write_study(tmp_path, tiny_bert, trials=2)
     done = home.hpo("run", "own.yaml")
@@ -405,19 +373,21 @@ def test_a_study_works_against_a_tracking_server(tmp_path: Path, tiny_bert: Path
     assert not (tmp_path / "mlruns/mlflow.db").exists()
 
 
+@shows("tracker away", "C")
 def test_a_study_that_has_begun_goes_on_without_its_tracking_server(
-    tmp_path: Path, tiny_bert: Path, server: Server
+    tmp_path: Path, tiny_bert: Path, server: TrackingServer
 ) -> None:
     home = new_home(tmp_path, MLFLOW_TRACKING_URI=server.url)
     write_study(tmp_path, tiny_bert, trials=3, epochs=6)
     first = home.start("run", "own.yaml")
     wait_until(lambda: any((tmp_path / "mlruns/work/own").glob("trial-*/progress.jsonl")))
     kill_group(first)
-    server.kill()
+    server.stop()
     second = home.start("run", "own.yaml")
     trained = tmp_path / "mlruns/work/own"
     wait_until(lambda: len(list(trained.glob("trial-*/result.json"))) == 3)
     server.start()
+    server.wait()
     said, _ = second.communicate(timeout=120)
     assert second.returncode == 0, said
     assert "training goes on, and MLflow is brought up to date when it answers" in said
@@ -425,6 +395,7 @@ def test_a_study_that_has_begun_goes_on_without_its_tracking_server(
     assert home.json("doctor", "own")["ok"]
 
 
+@shows("tracker away", "A")
 def test_a_new_study_is_refused_where_its_tracking_server_does_not_answer(tmp_path: Path, tiny_bert: Path) -> None:
     home = new_home(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     write_study(tmp_path, tiny_bert, trials=1)

@@ -16,6 +16,7 @@ from hpo.executors import Executor, TaskFailedError, WorkerLostError
 from hpo.executors.local import LocalExecutor
 from pipelines.errors import DataError
 from pipelines.segment import InfeasibleError
+from tests.faults import shows
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,6 +80,7 @@ def test_our_own_bug_arrives_with_its_traceback(executor: LocalExecutor) -> None
     assert "raise error\nValueError: a bug" in rest
 
 
+@shows("exception, exit", "E")
 @pytest.mark.parametrize(
     ("task", "message"),
     [
@@ -260,6 +262,7 @@ def test_a_worker_that_does_not_grow_stays(tmp_path: Path) -> None:
     assert len(pids) == 1
 
 
+@shows("hang", "E")
 def test_a_silent_worker_is_ended_and_the_next_task_gets_a_new_one(tmp_path: Path) -> None:
     with closing(LocalExecutor(workers=1, threads=1, logs=tmp_path, silence=2.0)) as executor:
         with pytest.raises(WorkerLostError, match="told nothing for 2 seconds, and was ended"):

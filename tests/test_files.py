@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.files import digest, new_directory, read_json, sha256, write_json, write_text
+from pipelines.files import built_once, digest, new_directory, read_json, sha256, write_json, write_text
+from tests.faults import shows
 
 
 def names(directory: Path) -> list[str]:
@@ -106,6 +107,7 @@ def test_directory_does_not_appear_when_its_block_fails(tmp_path: Path) -> None:
     assert names(tmp_path / "place") == ["old.txt"]
 
 
+@shows("disk full", "D")
 def test_directory_does_not_appear_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"), new_directory(tmp_path / "place") as beside:
@@ -130,3 +132,17 @@ def test_every_file_is_on_disk_before_the_directory_gets_its_name(
         (beside / "two.txt").write_text("2")
     assert sorted(events[:2]) == ["one", "two"]
     assert events[2:] == ["beside", "rename", tmp_path.name]
+
+
+def test_what_a_crash_left_of_something_half_built_is_removed_by_the_next_builder(tmp_path: Path) -> None:
+    for leftover in (tmp_path / ".place.0a1b2c3d.tmp", tmp_path / ".elsewhere.0a1b2c3d.tmp"):
+        leftover.mkdir()
+        (leftover / "half").write_text("h")
+    (tmp_path / ".place.4e5f6a7b.tmp").write_text("half")
+
+    def write(place: Path) -> None:
+        with new_directory(place) as beside:
+            (beside / "whole").write_text("whole")
+
+    assert built_once(tmp_path / "place", read=lambda place: place.exists() or None, write=write)
+    assert names(tmp_path) == [".elsewhere.0a1b2c3d.tmp", "place", "place.lock"]

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from hpo import lease as lease_module
 from hpo.lease import Holder, LeaseLostError, LeaseRow, holder_of, leased, take
 from hpo.ledger import Ledger, StudyRow
 from pipelines.errors import StorageError
+from tests.faults import shows
 
 ROOT = Path(__file__).parents[1]
 _HOLD = """
@@ -114,6 +116,7 @@ def test_a_childs_life_does_not_hold_the_study(ledger: Ledger) -> None:
         child.join()
 
 
+@shows("SIGSTOP past the lease", "E")
 def test_a_stopped_holder_keeps_the_study_until_its_lease_is_over_and_then_writes_nothing(ledger: Ledger) -> None:
     with another(ledger) as holder:
         worker = psutil.Process(holder.child)  # type: ignore[attr-defined]
@@ -186,6 +189,7 @@ def test_signs_of_life_are_given_while_it_is_held(ledger: Ledger, monkeypatch: p
             assert connection.scalar(sa.select(LeaseRow.expires)) > time.time()
 
 
+@shows("two controllers", "A")
 def test_of_many_that_come_at_once_one_gets_it(storage_url: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -197,3 +201,16 @@ def test_of_many_that_come_at_once_one_gets_it(storage_url: str) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(attempt, range(8))) == [0] * 7 + [1]
+
+
+def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
+    """As by a process that was stopped while it wrote."""
+    ledger = Ledger(f"sqlite:///{tmp_path}/studies.db")
+    sa.event.listen(ledger.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 50"))
+    ledger.engine.dispose()
+    other = sqlite3.connect(tmp_path / "studies.db")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StorageError) as caught:
+        take(ledger, "toy")
+    assert str(caught.value) == f"storage sqlite:///{tmp_path}/studies.db: database is locked"
+    other.close()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from hpo.ledger import Ledger, created, printable
 from hpo.storage import open_storage, refuse_changes
 from pipelines.errors import ConfigError, StorageError
+from tests.faults import shows
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def test_controllers_that_count_at_once_lose_nothing(url: str) -> None:
     assert Ledger(url).add_seconds("a", 0.0) == 30.0
 
 
+@shows("two controllers", "A")
 def test_controllers_may_create_the_tables_at_once(url: str) -> None:
     at_once(url, controllers=6, times=0)
     assert Ledger(url).studies() == []
@@ -109,6 +111,7 @@ def test_a_decision_about_a_model_is_taken_once(url: str) -> None:
         ledger.add_decision(**decision)
 
 
+@shows("changed spec or data", "D")
 def test_a_changed_definition_is_refused_with_every_difference() -> None:
     first = {"seed": 0, "run.train.epochs": 2.0, "space": {}, "data_digest": "a"}
     refuse_changes("toy", None, first)
@@ -125,6 +128,7 @@ def test_a_changed_definition_is_refused_with_every_difference() -> None:
     ]
 
 
+@shows("database away", "A")
 @pytest.mark.parametrize("opened", [Ledger, open_storage])
 @pytest.mark.parametrize(
     ("url", "message"),

@@ -24,6 +24,7 @@ from pipelines.models import Pretrained, load_pretrained, new_classifier
 from pipelines.predictions import softmax
 from pipelines.tokens import encode
 from tests import tiny
+from tests.faults import shows
 
 LABELS = ("negative", "positive")
 LONG = "the film was boring, on a rainy sunday, for the price of a ticket, as my brother said, wonderful"
@@ -283,6 +284,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+@shows("damaged file", "I")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_touched_model_is_refused_before_anything_runs(
     damage: str, model: Path, monkeypatch: pytest.MonkeyPatch

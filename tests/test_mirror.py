@@ -7,6 +7,7 @@ import pytest
 
 from pipelines import mirror as mirror_module
 from pipelines.mirror import MirrorThread
+from tests.faults import shows
 
 A, B = Path("a"), Path("b")
 
@@ -79,6 +80,7 @@ def test_a_trial_that_changes_often_is_sent_now_and_then_and_last_at_its_end(tra
     assert len(tracker.came) > sent
 
 
+@shows("tracker away", "G")
 def test_it_tries_again_until_it_succeeds(tracker: Tracker) -> None:
     tracker.down = True
     mirror = MirrorThread(tracker.sync)
@@ -108,6 +110,7 @@ def test_one_trial_that_cannot_be_sent_does_not_hold_up_the_others() -> None:
     assert mirror.error == "a record that nobody can read"
 
 
+@shows("tracker away", "E")
 def test_a_tracker_that_hangs_never_blocks_the_study(tracker: Tracker) -> None:
     tracker.hangs.clear()
     mirror = MirrorThread(tracker.sync)

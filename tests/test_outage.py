@@ -1,5 +1,6 @@
 """A study whose database goes away: it waits and goes on, and nothing is lost or doubled."""
 
+import signal
 import sqlite3
 import threading
 import time
@@ -21,6 +22,7 @@ from hpo.spec import StudySpec
 from hpo.storage import engine_of
 from hpo.study import Controller
 from pipelines.errors import StorageError
+from tests.faults import shows
 from tests.stub import a_controller, a_spec, instruct
 
 HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}
@@ -53,6 +55,7 @@ def check(controller: Controller, spec: StudySpec) -> None:
     assert all(outcome == "done" for _, _, outcome, _ in found)
 
 
+@shows("database away", "BEH")
 @pytest.mark.parametrize("changes", [{}, HALVING])
 def test_a_study_lives_through_a_database_that_drops_every_connection(
     postgres: Postgres, executor: LocalExecutor, tmp_path: Path, changes: dict[str, Any]
@@ -67,6 +70,7 @@ def test_a_study_lives_through_a_database_that_drops_every_connection(
     check(controller, spec)
 
 
+@shows("database away", "BEH")
 def test_a_study_waits_for_a_database_that_crashes_and_says_so(
     postgres: Postgres, executor: LocalExecutor, tmp_path: Path
 ) -> None:
@@ -85,6 +89,22 @@ def test_a_study_waits_for_a_database_that_crashes_and_says_so(
     assert said[0].endswith("; waiting for it, the workers go on")
 
 
+@shows("hang", "BH")
+def test_a_database_that_hangs_is_waited_for(postgres: Postgres, executor: LocalExecutor, tmp_path: Path) -> None:
+    spec = a_spec(**HALVING, budget={"trials": 6})
+    instruct(tmp_path / "work" / "toy", pace=0.02)
+    controller = a_controller(spec, tmp_path, executor, storage=postgres.new_database())
+    stopped = soon(0.3, lambda: postgres.signal(signal.SIGSTOP))
+    back = soon(2.3, lambda: postgres.signal(signal.SIGCONT))
+    began = time.monotonic()
+    assert controller.run() == "all 6 trials are finished"
+    assert time.monotonic() - began > 2.0
+    stopped.join()
+    back.join()
+    check(controller, spec)
+
+
+@shows("database away", "BH")
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_a_commit_that_fails_or_whose_reply_is_lost_is_made_good(
@@ -113,6 +133,7 @@ def test_a_commit_that_fails_or_whose_reply_is_lost_is_made_good(
     assert sum(trial.state == TrialState.COMPLETE for trial in controller.study.get_trials()) >= 1
 
 
+@shows("database away", "BH")
 def test_a_database_that_is_locked_for_long_is_waited_for(executor: LocalExecutor, tmp_path: Path) -> None:
     spec = a_spec(budget={"trials": 3})
     controller = a_controller(spec, tmp_path, executor)

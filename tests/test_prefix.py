@@ -25,6 +25,7 @@ from pipelines.tokens import encode
 from pipelines.train import Material, Trainee, new_trainee, predict_logits, train_steps
 from pipelines.workbench import Workbench
 from tests import tiny
+from tests.faults import shows
 from tests.test_run import Fresh, Stop, assert_same_outcome, elsewhere, fresh  # noqa: F401 - a fixture
 
 CONFIG = RunConfig(
@@ -191,6 +192,7 @@ def _flip(file: Path) -> None:
     file.write_bytes(content)
 
 
+@shows("damaged file", "D")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_file_is_noticed_and_written_anew(damage: str, bench: Bench, computed: list[int]) -> None:
     expected = bench.kept(bench.trainee()).states.clone()  # type: ignore[union-attr]
@@ -215,6 +217,7 @@ def test_what_would_be_too_large_is_not_kept_and_trains_all_the_same(
     assert bench.kept(bench.trainee()) is not None
 
 
+@shows("disk full", "D")
 def test_full_disk_is_not_filled_further(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefix_module, "_DISK_SHARE", 1e-12)
     assert bench.kept(bench.trainee()) is None

@@ -27,6 +27,7 @@ from pipelines.scores import score
 from pipelines.segment import Choice, InfeasibleError, SegmentJob, SegmentResult, Unwatched, WarmUpJob, Watch
 from pipelines.workbench import Workbench
 from tests import tiny
+from tests.faults import shows
 
 Fresh = Callable[[], Workbench]
 Records = list[tuple[str, int, dict[str, float]]]
@@ -304,6 +305,8 @@ AFTERMATHS: dict[str, Callable[[SegmentJob], Any]] = {
 }
 
 
+@shows("SIGKILL worker", "EF")
+@shows("damaged file", "F")
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("aftermath", AFTERMATHS)
 def test_killed_run_ends_as_the_undisturbed_one(
@@ -367,6 +370,7 @@ def test_finished_trial_is_returned_without_training(
     assert exported(job) == files
 
 
+@shows("changed spec or data", "F")
 @pytest.mark.usefixtures("no_pictures")
 def test_result_and_checkpoint_of_another_configuration_are_not_taken_for_ours(
     fresh: Fresh, tiny_bert: Path, toy_data_dir: Path, tmp_path: Path
@@ -384,6 +388,7 @@ def test_result_and_checkpoint_of_another_configuration_are_not_taken_for_ours(
     assert result.scores["log_loss"] == expected.scores["log_loss"]
 
 
+@shows("changed spec or data", "D")
 @pytest.mark.usefixtures("no_pictures")
 def test_result_on_other_data_is_not_taken_for_ours(fresh: Fresh, job: SegmentJob, toy_data_dir_3: Path) -> None:
     run(job)
@@ -498,6 +503,7 @@ def held(workbench: Workbench, job: SegmentJob) -> torch.nn.Module:
     return workbench.trial(job).trainee.model
 
 
+@shows("not finite", "E")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_poisoned_weight_is_divergence(value: float, workbench: Workbench, job: SegmentJob) -> None:
     with torch.no_grad():
@@ -522,6 +528,7 @@ def test_divergence_in_the_middle_is_noticed_at_the_next_record(
     assert [step for _, step, _ in journal(job)] == [4, 5]  # the record of step 4, the evaluation of step 5
 
 
+@shows("not finite", "E")
 def test_logits_that_are_not_finite_are_divergence(
     workbench: Workbench, job: SegmentJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -537,6 +544,7 @@ def test_logits_that_are_not_finite_are_divergence(
     assert refused(job) == "diverged: 2 of 60 rows have probabilities that are NaN or infinite"
 
 
+@shows("memory limit", "E")
 @pytest.mark.parametrize("micro", [None, 10, 1])
 def test_too_little_memory_for_a_single_row_is_infeasible_and_says_what_to_try(
     micro: int | None,

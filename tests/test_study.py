@@ -40,6 +40,7 @@ from pipelines.files import read_json
 from pipelines.journal import read_journal
 from pipelines.notes import add_note
 from tests.costs import a_cost, points
+from tests.faults import shows
 from tests.stub import Silent, a_controller, a_spec, calls, instruct
 
 ROOT = Path(__file__).parents[1]
@@ -267,6 +268,7 @@ def test_what_befell_a_trial_stands_in_its_record(session: Session) -> None:
     assert one_trial(controller.places, "toy", 0)["notes"] == records(controller)[0]["notes"]
 
 
+@shows("not finite", "E")
 def test_an_infeasible_configuration_is_pruned_with_its_reason(session: Session) -> None:
     controller = session({"faults": {"1": "infeasible"}}, budget={"trials": 3})
     controller.run()
@@ -289,6 +291,7 @@ def test_values_that_contradict_each_other_are_pruned_without_training(session: 
     assert records(controller)[pruned[0].number]["state"] == "PRUNED"
 
 
+@shows("not finite", "H")
 @pytest.mark.parametrize(("metric", "value"), [("log_loss", float("inf")), ("log_loss", float("nan")), ("auroc", None)])
 def test_a_score_that_is_not_finite_or_not_there_is_no_result(session: Session, metric: str, value: Any) -> None:
     scores = {} if value is None else {metric: value}
@@ -299,6 +302,8 @@ def test_a_score_that_is_not_finite_or_not_there_is_no_result(session: Session, 
     assert {record["reason"] for record in records(controller)} == {f"infeasible: {metric} is undefined here"}
 
 
+@shows("SIGKILL worker", "E")
+@shows("memory limit", "E")
 def test_a_lost_worker_costs_a_trial_at_most_one_checkpoint_interval(session: Session, home: Path) -> None:
     controller = session({"faults": {"0": ["well", "well", "kill", "exit"]}}, budget={"trials": 2})
     controller.run()
@@ -306,6 +311,7 @@ def test_a_lost_worker_costs_a_trial_at_most_one_checkpoint_interval(session: Se
     assert calls(controller.places.trial("toy", 0)) == [0, 2, 4, 3, 3, 6], "twice from the checkpoint of step 3"
 
 
+@shows("exception, exit", "E")
 def test_a_trial_that_loses_its_worker_three_times_is_failed(session: Session) -> None:
     controller = session({"faults": {"1": "exit"}}, budget={"trials": 3})
     controller.run()
@@ -316,6 +322,7 @@ def test_a_trial_that_loses_its_worker_three_times_is_failed(session: Session) -
     assert len(calls(controller.places.trial("toy", 1))) == 3
 
 
+@shows("exception, exit", "E")
 def test_a_bug_fails_its_trial_and_keeps_the_traceback(session: Session) -> None:
     controller = session({"faults": {"0": "raise"}}, budget={"trials": 2})
     controller.run()
@@ -325,6 +332,7 @@ def test_a_bug_fails_its_trial_and_keeps_the_traceback(session: Session) -> None
     assert written.startswith("ValueError: a bug\nTraceback (most recent call last)")
 
 
+@shows("exception, exit", "D")
 def test_five_failures_in_a_row_end_the_study_with_one_clear_error(session: Session) -> None:
     controller = session({"faults": {"*": "data"}}, budget={"trials": 50})
     with pytest.raises(DataError) as caught:
@@ -405,6 +413,7 @@ def test_minutes_count_over_all_sessions(session: Session) -> None:
     assert states(again) == {"WAITING": 1}
 
 
+@shows("SIGTERM, SIGINT", "E")
 def test_a_stop_keeps_everything_and_the_next_session_finishes_exactly_n(session: Session, home: Path) -> None:
     def stop(controller: Controller) -> None:
         if len(controller.trials.ended) == 2 and len(controller.running) == 2:
@@ -460,7 +469,10 @@ def test_what_a_kill_left_half_written_is_swept_away(session: Session, home: Pat
     (directory / ".trial.json.0a1b2c3d.tmp").write_text('{"half')
     (directory / "checkpoints" / ".step-00000003.0a1b2c3d.tmp").mkdir(parents=True)
     (directory / "model" / "weights.tmp").write_text("not ours to judge")
+    nested = directory.parent / ".data.0a1b2c3d.tmp" / ".dataset.json.0a1b2c3d.tmp"
+    nested.mkdir(parents=True)
     session(budget={"trials": 1}).run()
+    assert not nested.parent.exists()
     assert [path.name for path in directory.rglob("*.tmp")] == ["weights.tmp"]
 
 
@@ -468,6 +480,7 @@ class CrashError(BaseException):
     """Ends a session as a kill would: nothing after it is done."""
 
 
+@shows("exception, exit", "H")
 @pytest.mark.parametrize("effect", ["suggest", "write_record", "report", "tell", "free_disk", "set_user_attr"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_crash_around_any_effect_leaves_no_trace(
@@ -537,6 +550,7 @@ def run_apart(home: Path, changes: dict[str, Any], *, workers: int) -> "subproce
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+@shows("SIGKILL controller", "E")
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_killed_controller_costs_nothing_but_time(
     session: Session, home: Path, empty_storage: Path, executor: LocalExecutor, seed: int
@@ -583,6 +597,7 @@ def test_a_study_starts_with_the_defaults_of_its_models_once(
     assert states(session(name="without", space=space, start_with_defaults=False)) == {}
 
 
+@shows("changed spec or data", "A")
 def test_a_changed_definition_is_refused_with_the_difference(session: Session) -> None:
     session(budget={"trials": 1}).run()
     session(budget={"trials": 2}, pruner="median", description="another", workers={"count": 3})  # may change
@@ -761,6 +776,7 @@ def test_a_study_cannot_change_its_schedule(session: Session) -> None:
     assert "schedule.name: was 'halving', is 'full'" in str(caught.value)
 
 
+@shows("SIGKILL controller", "E")
 @pytest.mark.parametrize("seed", range(3))
 def test_a_halved_study_killed_at_random_ends_as_if_nothing_had_happened(home: Path, seed: int) -> None:
     chance = random.Random(seed)
@@ -802,6 +818,7 @@ def test_other_terminators_can_be_chosen(session: Session, name: str) -> None:
     assert controller.run() in {"all 6 trials are finished", f"converged: {name} sees nothing left to gain"}
 
 
+@shows("disk full", "F")
 def test_a_full_disk_parks_every_trial_and_nothing_is_blamed(session: Session, home: Path) -> None:
     faults = {"faults": {"2": ["well", "full"]}, "pace": 0.02}
     first = session(faults, budget={"trials": 4})
@@ -818,6 +835,7 @@ def test_a_full_disk_parks_every_trial_and_nothing_is_blamed(session: Session, h
     assert {trial.state for trial in check(home, second.spec)} == {TrialState.COMPLETE}
 
 
+@shows("hang", "E")
 def test_a_worker_that_hangs_is_replaced_and_its_segment_done_again(session: Session, home: Path) -> None:
     faults = {"faults": {"1": ["well", "hang"]}}
     with closing(LocalExecutor(workers=2, threads=1, logs=home / "logs", silence=3.0)) as impatient:

@@ -16,6 +16,7 @@ from pipelines.errors import ModelError
 from pipelines.models import load_tokenizer
 from pipelines.tokens import Encoded, Tokenizer, cached, encode, fingerprint
 from tests import tiny
+from tests.faults import shows
 
 TEXTS = [
     "the film was wonderful",
@@ -145,6 +146,7 @@ def test_other_tokenizer_tokenizes_anew(tiny_checkpoints: dict[str, Path], tmp_p
     assert len(list(tmp_path.glob("*/tokens.arrow"))) == len(set(prints.values()))
 
 
+@shows("damaged file", "D")
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -18,6 +18,7 @@ from pipelines.errors import StorageError
 from pipelines.files import read_json, write_json
 from pipelines.journal import Journal
 from pipelines.tracking import Tracker, connect, tracking_errors
+from tests.faults import shows
 
 DATA = Dataset(
     name="toy",
@@ -168,6 +169,7 @@ def test_a_study_has_one_run_of_its_own_however_often_it_is_opened(client: Mlflo
     assert len(run.inputs.dataset_inputs) == 3
 
 
+@shows("tracker away", "C")
 def test_a_lost_reply_leaves_one_run(
     client: MlflowClient, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +276,7 @@ class DownError(Exception):
     """The tracker went away."""
 
 
+@shows("tracker away", "CGI")
 @pytest.mark.parametrize("call", range(1, 12))
 @pytest.mark.parametrize("after", [True, False])
 def test_a_tracker_that_goes_away_in_the_middle_is_made_whole_by_the_next_process(
@@ -412,6 +415,7 @@ def test_artifacts_lie_below_the_home_unless_a_server_keeps_them(
     assert experiment.artifact_location == (tmp_path / "artifacts" / STUDY).as_uri()
 
 
+@shows("tracker away", "A")
 @pytest.mark.parametrize(
     ("uri", "shown"),
     [
@@ -442,6 +446,7 @@ def test_an_error_of_the_tracker_is_cut_to_one_line() -> None:
     assert "second" not in str(caught.value)
 
 
+@shows("not finite", "G")
 def test_a_score_that_is_not_finite_does_not_stop_the_mirror(
     client: MlflowClient, opened: Opened, tmp_path: Path
 ) -> None:
