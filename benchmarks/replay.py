@@ -36,7 +36,7 @@ _BEST = (
     "so where our schedule does, at 1/9 and 1/3 of the horizon."
 )
 _SETTINGS = (
-    "Our schedule with other settings against the shipped one (factor 3, floor 600, by accuracy, one bracket, the "
+    "Our schedule with other settings against the shipped one (factor 3, floor 600, by the log loss, one bracket, the "
     "default to its end). The "
     "floor is the number of training examples before which no trial is judged. Above 1, the shipped one is cheaper."
 )

@@ -11,7 +11,7 @@ from benchmarks.simulation import Order
 from hpo.components import new_sampler
 from hpo.informed import Informed
 from hpo.schedule import Decision, Stage, Standing
-from hpo.scheduling import new_schedule
+from hpo.scheduling import new_schedule, scheduling
 from hpo.space import default_trials, suggest, trial_config
 from hpo.spec import StudySpec
 
@@ -62,7 +62,7 @@ class Ours:
         """Report, decide, and end whoever cannot be promoted any more."""
         standing, trial = self._standings[order.trial], self._trials[order.trial]
         trial.report(scores["accuracy"], order.until)
-        by_loss = self._spec.schedule is not None and self._spec.schedule.score == "log_loss"
+        by_loss = scheduling(self._spec).score == "log_loss"
         standing.reports[order.until] = -scores["log_loss"] if by_loss else scores["accuracy"]
         if order.until == self._stages[order.trial][-1].examples:
             standing.over = True

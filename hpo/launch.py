@@ -29,7 +29,7 @@ from pipelines.errors import ConfigError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, TestJob, WarmUpJob
-from pipelines.tracking import connect
+from pipelines.tracking import connect, is_away
 
 _PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
 _BRIEF_SECONDS = 5.0  # the same for a study that was stopped on request
@@ -146,7 +146,7 @@ def _session(
     ledger.open_study(spec.name, definition(spec, data_digest=dataset.digest), spec=spec.model_dump_json())
     for lesson in learn(study, spec, data_digest=dataset.digest, places=places):
         display.say(f"learns from {lesson.in_words()}")
-    _open(run, begun=begun, say=display.say)
+    _open(run, in_the_middle=begun and not over, say=display.say)
     mirror = MirrorThread(run.sync_trial)
     controller = Controller(
         spec=spec,
@@ -182,12 +182,12 @@ def _session(
     )
 
 
-def _open(run: ParentRun, *, begun: bool, say: Callable[[str], None]) -> None:
-    """Open the study's run in MLflow; a study that has begun goes on without while that does not answer."""
+def _open(run: ParentRun, *, in_the_middle: bool, say: Callable[[str], None]) -> None:
+    """Open the study's run in MLflow; a study that is in the middle goes on without while that does not answer."""
     try:
         run.open()
     except StorageError as error:
-        if not begun:
+        if not in_the_middle or not is_away(error):
             raise
         say(f"{error}; training goes on, and MLflow is brought up to date when it answers")
 

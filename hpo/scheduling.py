@@ -9,12 +9,26 @@ from hpo.schedule import Schedule, Straight
 from hpo.space import longest_epochs
 from hpo.spec import Component, Scheduling, StudySpec
 
+_COUNTING = {"accuracy", "balanced_accuracy", "macro_f1", "mcc"}  # scores of right answers, however sure they were
+_WEIGHTS = "train.class_weights"
+_BY = {"objective": "by the objective", "log_loss": "by the log loss"}
+
 
 def scheduling(spec: StudySpec) -> Scheduling:
     """The schedule of a study, chosen where the spec leaves it open."""
-    if spec.schedule is not None:
-        return spec.schedule
-    return Scheduling(name="full" if spec.pruner is not None or _is_known_late(spec) else "halving")
+    chosen = spec.schedule
+    if chosen is None:
+        chosen = Scheduling(name="full" if spec.pruner is not None or _is_known_late(spec) else "halving")
+    if chosen.score != "auto":
+        return chosen
+    return chosen.model_copy(update={"score": _rung_score(spec) if chosen.name == "halving" else "objective"})
+
+
+def _rung_score(spec: StudySpec) -> str:
+    """What tells early who will be good; measured in `benchmarks/results/l2.md`."""
+    weighted = _WEIGHTS in spec.space or spec.run.train.class_weights != "none"
+    counts = all(objective.metric in _COUNTING for objective in spec.objective)
+    return "log_loss" if counts and not weighted else "objective"
 
 
 def pruner_of(spec: StudySpec) -> Component:
@@ -63,8 +77,8 @@ def schedule_in_words(spec: StudySpec, *, rows: int) -> str:
         return f"every trial to its end: no rung at or above {chosen.floor:,} training examples lies below it"
     brackets = f", {chosen.brackets} brackets" if chosen.brackets > 1 else ""
     at = ", ".join(f"{mark:,}" for mark in marks)
-    words = f"halving: the best 1 of {chosen.factor} goes on after {at} training examples (by {chosen.score}{brackets})"
-    return f"{words}; trial 0, the default, goes to its end" if begins_with_defaults(spec) else words
+    words = f"halving: the best 1 of {chosen.factor} goes on after {at} training examples {_BY[chosen.score]}{brackets}"
+    return f"{words}; the default, trial 0, always" if begins_with_defaults(spec) else words
 
 
 def schedule_problems(spec: StudySpec) -> list[tuple[str, str]]:
@@ -75,7 +89,7 @@ def schedule_problems(spec: StudySpec) -> list[tuple[str, str]]:
             problems.append(("pruner", "successive halving needs none; leave it out, or set schedule: full"))
         if len(spec.objective) > 1:
             problems.append(("schedule", "several objectives give no order to halve by; set schedule: full"))
-        elif _is_known_late(spec) and spec.schedule.score == "objective":
+        elif _is_known_late(spec) and scheduling(spec).score == "objective":
             metric = spec.objective[0].metric
             problems.append(
                 ("schedule.score", f"{metric} is known at a trial's end only; set schedule.score: log_loss")

@@ -74,8 +74,9 @@ class Scheduling(Frozen):
     """One of so many trials goes on, and then trains so many times as long."""
     brackets: int = Field(default=1, ge=1, le=20)
     """Of more than one, each skips one more of the early rungs, so that slow starters have a chance (Hyperband)."""
-    score: Literal["objective", "log_loss"] = "objective"
-    """What ranks the trials at a rung; the log loss may tell earlier."""
+    score: Literal["auto", "objective", "log_loss"] = "auto"
+    """What ranks the trials at a rung. `auto`: the log loss where the objective counts right answers (accuracy, macro
+    F1 ...), since it tells earlier who learns, unless class weights change what it means; else the objective."""
 
 
 class Workers(Frozen):

@@ -120,11 +120,11 @@ class Trials:
             return
         told = len(self.spec.objective) == 1 and not missing_objectives(self.spec, result.scores)
         score = self._score(result)
-        if not told or scheduling(self.spec).score == "log_loss":
-            reports = {str(key): value for key, value in (standing.reports | {examples: score}).items()}
-            active.trial.set_user_attr(_RUNGS, reports)
         if told and examples not in self._stored(active).intermediate_values:
             active.trial.report(values_of(self.spec, result.scores)[0], examples)
+        if not told or self._by_loss:  # last: a stage that stands here is not reported again
+            reports = {str(key): value for key, value in (standing.reports | {examples: score}).items()}
+            active.trial.set_user_attr(_RUNGS, reports)
         standing.reports[examples] = score
 
     def end(
@@ -208,8 +208,8 @@ class Trials:
         return self.study._storage.get_trial(active.trial._trial_id)
 
     def _standing(self, trial: FrozenTrial) -> Standing:
-        if _RUNGS in trial.user_attrs:
-            reports = {int(key): value for key, value in trial.user_attrs[_RUNGS].items()}
+        if self._by_loss or _RUNGS in trial.user_attrs:
+            reports = {int(key): value for key, value in trial.user_attrs.get(_RUNGS, {}).items()}
         else:
             reports = {key: self._sign * value for key, value in trial.intermediate_values.items()}
         goal = trial.user_attrs.get(_GOAL, 0)
@@ -217,10 +217,14 @@ class Trials:
 
     def _score(self, result: SegmentResult) -> float:
         """What ranks a trial at a rung; the higher the better."""
-        if scheduling(self.spec).score == "log_loss":
+        if self._by_loss:
             return -result.scores["log_loss"]
         metric = self.spec.objective[0].metric
         return self._sign * result.scores.get(metric, 0.0)  # costs come at the end only, and rank nobody before
+
+    @property
+    def _by_loss(self) -> bool:
+        return scheduling(self.spec).score == "log_loss"
 
     @property
     def _sign(self) -> float:

@@ -23,7 +23,7 @@ from mlflow.entities import Dataset as LoggedDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from requests import RequestException
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from pipelines.data import Dataset
 from pipelines.errors import StorageError
@@ -55,6 +55,15 @@ def tracking_errors(uri: str) -> Iterator[None]:
     except (MlflowException, RequestException, SQLAlchemyError, ImportError) as error:
         cause = _printable(str(error).strip().partition("\n")[0][:300])
         raise StorageError(f"tracking {_printable(uri)}: {cause}") from error
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether behind an error is a tracker that does not answer for now, not one that never could."""
+    while error is not None:
+        if isinstance(error, (RequestException, OperationalError, InterfaceError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def connect(uri: str) -> MlflowClient:
