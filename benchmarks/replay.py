@@ -33,10 +33,10 @@ PACKAGES = ("optuna", "ray", "syne-tune", "numpy")
 _COST = "search cost"
 _BEST = (
     "The peers at their best, against ours as shipped: all begin with our known-good default, and those that halve do "
-    "so where our schedule does, at 1/9 and 1/3 of the horizon."
+    "so where our schedule does, at 1/4 and 1/2 of the horizon."
 )
 _SETTINGS = (
-    "Our schedule with other settings against the shipped one (factor 3, floor 600, by the log loss, one bracket, the "
+    "Our schedule with other settings against the shipped one (factor 2, floor 1000, by the log loss, one bracket, the "
     "default to its end). The "
     "floor is the number of training examples before which no trial is judged. Above 1, the shipped one is cheaper."
 )
@@ -145,7 +145,7 @@ def about(traces: Traces, table: Table, replay: Replay) -> str:
         f"trained model, is within 0.5 points of the best of the table ({100 * table.best:.2f} %). Means over "
         f"{replay.repetitions} repetitions, and a ratio of means with a bootstrap interval over pairs of equal seed. "
         "Evaluations are left out for all. Ours as shipped: the known-good default goes to its end, the others are "
-        "halved at 1/9 and 1/3 of the horizon. The peers as people write them: scored after each epoch, where those "
+        "halved at 1/4 and 1/2 of the horizon. The peers as people write them: scored after each epoch, where those "
         "that halve do so (factor 3), proposals by the tool alone. "
         f"Trials begun and trials fully trained in a mean search: {counts}. {_never(costs, replay)}"
     )

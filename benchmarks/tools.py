@@ -17,7 +17,6 @@ from hpo.space import default_trials
 
 OURS = "ours"
 MEDIAN = "Optuna, full trials"
-_FACTOR = 3  # of every halving peer
 
 
 @dataclass(frozen=True)
@@ -58,37 +57,37 @@ def full(table: Table, seed: int, *, default_first: bool = False) -> Tool:
     return WithPruner(study, marks=[*marks, table.horizon], unit=table.rows)
 
 
-def halving(table: Table, seed: int, *, rungs: int, default_first: bool) -> Tool:
+def halving(table: Table, seed: int, *, factor: int, rungs: int, default_first: bool) -> Tool:
     """TPE and the pruner for asynchronous successive halving, which stops."""
-    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_FACTOR)
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=factor)
     study = _study(seed, pruner, table if default_first else None)
-    return WithPruner(study, marks=_marks(table, rungs), unit=_unit(table, rungs))
+    return WithPruner(study, marks=_marks(table, factor, rungs), unit=_unit(table, factor, rungs))
 
 
-def hyperband(table: Table, seed: int, *, rungs: int, default_first: bool) -> Tool:
+def hyperband(table: Table, seed: int, *, factor: int, rungs: int, default_first: bool) -> Tool:
     """TPE and the Hyperband pruner."""
-    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=_FACTOR**rungs, reduction_factor=_FACTOR)
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=factor**rungs, reduction_factor=factor)
     study = _study(seed, pruner, table if default_first else None)
-    return WithPruner(study, marks=_marks(table, rungs), unit=_unit(table, rungs))
+    return WithPruner(study, marks=_marks(table, factor, rungs), unit=_unit(table, factor, rungs))
 
 
-def ray_asha(table: Table, seed: int, *, rungs: int, default_first: bool) -> Tool:
+def ray_asha(table: Table, seed: int, *, factor: int, rungs: int, default_first: bool) -> Tool:
     """Ray Tune's ASHA over random configurations."""
     first = [the_default(table)] if default_first else []
-    marks, unit = _marks(table, rungs), _unit(table, rungs)
-    return RayAsha(seed=seed, marks=marks, unit=unit, factor=_FACTOR, first=first)
+    marks, unit = _marks(table, factor, rungs), _unit(table, factor, rungs)
+    return RayAsha(seed=seed, marks=marks, unit=unit, factor=factor, first=first)
 
 
-def syne_tune(table: Table, seed: int, *, rungs: int, name: str, default_first: bool) -> Tool:
+def syne_tune(table: Table, seed: int, *, factor: int, rungs: int, name: str, default_first: bool) -> Tool:
     """One of Syne Tune's baselines of the kind ASHA."""
     first = [the_default(table)] if default_first else []
-    marks, unit = _marks(table, rungs), _unit(table, rungs)
-    return SyneTune(name, seed=seed, marks=marks, unit=unit, factor=_FACTOR, first=first)
+    marks, unit = _marks(table, factor, rungs), _unit(table, factor, rungs)
+    return SyneTune(name, seed=seed, marks=marks, unit=unit, factor=factor, first=first)
 
 
-def stopping(rungs: int, *, default_first: bool = False, words: str = "") -> dict[str, Contender]:
+def stopping(factor: int, rungs: int, *, default_first: bool = False, words: str = "") -> dict[str, Contender]:
     """The peers that halve and stop: so many rungs, at the horizon divided by powers of the factor."""
-    how: dict[str, Any] = {"rungs": rungs, "default_first": default_first}
+    how: dict[str, Any] = {"factor": factor, "rungs": rungs, "default_first": default_first}
     return {
         f"Optuna, successive halving{words}": Contender(partial(halving, **how), _OF_STOPPING),
         f"Optuna, Hyperband{words}": Contender(partial(hyperband, **how), _OF_STOPPING),
@@ -100,10 +99,10 @@ def stopping(rungs: int, *, default_first: bool = False, words: str = "") -> dic
 
 _OF_FULL, _OF_STOPPING = 4.0, 1.5  # how many times our cost a peer should need, at least
 _BEST = ", best configured"
-CONTENDERS = {OURS: Contender(ours), MEDIAN: Contender(full, _OF_FULL)} | stopping(1)
+CONTENDERS = {OURS: Contender(ours), MEDIAN: Contender(full, _OF_FULL)} | stopping(3, 1)
 """As people write it: reports after each epoch of the Trainer, proposals by the tool alone."""
 BEST = {MEDIAN + _BEST: Contender(partial(full, default_first=True), _OF_STOPPING)} | stopping(
-    2, default_first=True, words=_BEST
+    2, 2, default_first=True, words=_BEST
 )
 """The peers at their best: the known-good default first, and those that halve at the rungs of our shipped schedule."""
 
@@ -115,7 +114,7 @@ SETTINGS: dict[str, Contender] = {
     for factor, floors in _FLOORS.items()
     for floor in floors
     for score, brackets in (("log_loss", 1), ("objective", 1), ("log_loss", 2))
-    if (factor, floor, score, brackets) != (3, 600, "log_loss", 1)  # that is the shipped one
+    if (factor, floor, score, brackets) != (2, 1000, "log_loss", 1)  # that is the shipped one
 } | {"as shipped, without the default": Contender(partial(ours, defaults=False))}
 """Other settings of our own schedule."""
 
@@ -129,10 +128,10 @@ def _study(seed: int, pruner: optuna.pruners.BasePruner, table: Table | None) ->
     return study
 
 
-def _unit(table: Table, rungs: int) -> int:
+def _unit(table: Table, factor: int, rungs: int) -> int:
     """Examples in the unit of resource of the halving peers: the first rung."""
-    return table.horizon // int(_FACTOR**rungs)
+    return table.horizon // int(factor**rungs)
 
 
-def _marks(table: Table, rungs: int) -> list[int]:
-    return [table.horizon // int(_FACTOR**power) for power in range(rungs, -1, -1)]
+def _marks(table: Table, factor: int, rungs: int) -> list[int]:
+    return [table.horizon // int(factor**power) for power in range(rungs, -1, -1)]

@@ -66,11 +66,11 @@ class Scheduling(Frozen):
     name: Literal["halving", "full"]
     """`halving`: at each rung the best 1/factor go on, the others rest and may be resumed. `full`: every trial trains
     to its end unless the pruner stops it."""
-    floor: int = Field(default=600, ge=1)
+    floor: int = Field(default=1000, ge=1)
     """Training examples before which no trial is judged."""
     top: int | None = Field(default=None, ge=1)
     """Training examples from which the rungs are counted down; those of the longest trial where this is left out."""
-    factor: int = Field(default=3, ge=2, le=100)
+    factor: int = Field(default=2, ge=2, le=100)
     """One of so many trials goes on, and then trains so many times as long."""
     brackets: int = Field(default=1, ge=1, le=20)
     """Of more than one, each skips one more of the early rungs, so that slow starters have a chance (Hyperband)."""

@@ -157,7 +157,7 @@ def _search(answers: Answers, findings: Findings) -> Iterator[str]:
     yield _line("  name: tpe", "any of Optuna's: tpe, gp, cmaes, random, grid, qmc, nsgaii ...")
     startup = min(10, max(3, answers.trials // 3))
     yield _line(f"  options: {{n_startup_trials: {startup}}}", "random trials before it learns from the others")
-    yield _line("schedule: halving", "the best third goes on at each rung; `full` trains every trial to its end")
+    yield _line("schedule: halving", "the best half goes on at each rung; `full` trains every trial to its end")
 
 
 def _run(answers: Answers, findings: Findings) -> Iterator[str]:

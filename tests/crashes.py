@@ -35,7 +35,7 @@ from tests.stub import a_controller, a_spec, train
 sa.orm.configure_mappers()  # likewise
 CRASHED = 75
 DATA = tiny.dataset(sizes={"train": 8, "select": 4, "calibrate": 4, "test": 4})
-SPEC = a_spec(schedule={"name": "halving", "floor": 10}, pruner=None, budget={"trials": 3})
+SPEC = a_spec(schedule={"name": "halving", "floor": 10, "factor": 3}, pruner=None, budget={"trials": 3})
 
 
 class Inline:

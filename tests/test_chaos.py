@@ -13,7 +13,7 @@ from tests.chaos import Storm
 from tests.faults import shows
 from tests.stub import instruct, make_whole
 
-HALVING = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}
+HALVING = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": None}
 
 
 @pytest.mark.long

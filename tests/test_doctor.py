@@ -39,7 +39,7 @@ from tests.faults import shows
 from tests.stub import a_controller, a_spec, instruct, make_whole
 
 BEST, FAILED, PRUNED, OTHER = range(4)
-HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}
+HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": None}
 Found = list[tuple[str, int | None, str]]
 
 

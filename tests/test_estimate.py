@@ -54,7 +54,7 @@ def test_other_pruners_have_their_own_expectation() -> None:
 
 
 def test_of_halved_trials_one_in_three_reaches_the_next_segment_which_is_three_times_as_long() -> None:
-    spec = a_spec(schedule={"name": "halving", "floor": 20}, pruner=None)
+    spec = a_spec(schedule={"name": "halving", "floor": 20, "factor": 3}, pruner=None)
     assert segments(spec, rows=100, number=5) == [
         (pytest.approx(22 / 200), 1.0),
         (pytest.approx(45 / 200), pytest.approx(1 / 3)),

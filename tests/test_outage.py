@@ -25,7 +25,7 @@ from pipelines.errors import StorageError
 from tests.faults import shows
 from tests.stub import a_controller, a_spec, instruct
 
-HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}
+HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": None}
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,7 @@ def test_all_trials_of_a_family_study_have_equal_length_so_that_they_compare_at_
     spec = read_spec(name)
     assert "train.epochs" not in spec.space
     assert scheduling(spec).name == "halving"
-    assert rungs(spec, rows=6_000) == [667, 2_000, 6_000]
+    assert rungs(spec, rows=6_000) == [1_125, 2_250, 4_500, 9_000]
 
 
 def test_no_trial_of_sentiment_is_compared_with_the_end_of_a_shorter_one():

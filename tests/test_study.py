@@ -660,7 +660,7 @@ def test_two_studies_share_a_database(session: Session, home: Path, tmp_path: Pa
 
 # Successive halving: a study of the stub is 128 examples long, with rungs at 14 and 43 of them (steps 1 and 3)
 
-HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10}, "pruner": None}
+HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": None}
 
 
 def stood_at(trial: optuna.trial.FrozenTrial) -> list[int]:
@@ -726,7 +726,7 @@ def test_a_paused_trial_shows_as_such_and_resumes_in_a_later_session(session: Se
 def test_halving_ranks_by_log_loss_when_asked_and_the_sampler_still_learns_the_objective(
     session: Session, home: Path, metric: str
 ) -> None:
-    schedule = {"name": "halving", "floor": 10, "score": "log_loss"}
+    schedule = {"name": "halving", "floor": 10, "factor": 3, "score": "log_loss"}
     controller = session(schedule=schedule, pruner=None, budget={"trials": 6}, objective=metric)
     controller.run()
     for trial in check_halved(home, controller.spec):
