@@ -77,7 +77,7 @@ def _compared(splits: Mapping[SplitName, Split]) -> dict[str, Any]:
         if texts[left] != texts[right]
     ]
     repeats = Counter(name for name, _ in {place for pair in pairs if pair.across for place in pair[:2]})
-    repeats["train"] = len({pair.two for pair in pairs if not pair.across and pair.two[0] == "train"})
+    repeats["train"] = len({pair.two for pair in pairs if pair.two[0] == "train"})  # which is the first split
     return {
         "compared": {name: len(part) for name, part in sample.items()},
         "repeats": {name: repeats[name] for name in SPLIT_NAMES},

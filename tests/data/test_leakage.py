@@ -1,6 +1,7 @@
 """What is said of near duplicates across the splits of a data set."""
 
 import random
+import re
 import time
 from pathlib import Path
 
@@ -25,15 +26,18 @@ def _rows(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def planted(write: Write) -> Dataset:
-    """Of 40 test rows, three nearly repeat rows of train; one row of train nearly repeats another one."""
+    """Of 40 test rows, four nearly repeat rows of train; one row of train, and one of test, repeat one of their own."""
     train, test = _rows(60), _rows(40, seed=1)
     train[7] = ("One of the finest comedies in a very long time", "keen")
     train[8] = ("A tired and hollow story without any charm at all", "dull")
     train[9] = ("It moves slowly but leaves a warm and tender glow", "keen")
     train += [("It moves slowly but leaves a warm and tender  glow!", "keen")]
     test[3] = ("one of the finest comedies in a very long time.", "keen")
+    test[4] = ("One of the finest comedies in a very very long time", "keen")
     test[5] = ("A tired and hollow story without any chram at all", "dull")
     test[30] = ("It moves slowly but leaves a very warm and tender glow", "keen")
+    test[11] = ("Nobody who was there would want to see it again", "dull")
+    test[12] = ("Nobody who was there would want to see it again!", "dull")
     write("train.csv", table(train))
     write("test.csv", table(test))
     return load_data(CONFIG)
@@ -42,7 +46,7 @@ def planted(write: Write) -> Dataset:
 def test_near_duplicates_are_counted_and_shown_side_by_side(planted: Dataset, tmp_path: Path) -> None:
     notes, examples = find_leakage(planted, tmp_path / "leakage")
     assert notes == (
-        "near duplicates: 3 of 40 rows of test nearly repeat a row of another split, so scores on them flatter a "
+        "near duplicates: 4 of 40 rows of test nearly repeat a row of another split, so scores on them flatter a "
         "model; delete such rows, or keep them together by data.group.",
         "near duplicates: 1 of 59 rows of train nearly repeat another row of train.",
     )
@@ -50,7 +54,11 @@ def test_near_duplicates_are_counted_and_shown_side_by_side(planted: Dataset, tm
         "near duplicates, for instance (100% alike): train.csv:9 (train) 'One of the finest comedies in a very long "
         "time' and test.csv:5 (test) 'one of the finest comedies in a very long time.'."
     )
-    assert len(examples) == 3
+    assert [re.findall(r"test\.csv:\d+", example) for example in examples] == [
+        ["test.csv:5"],
+        ["test.csv:32"],
+        ["test.csv:7"],
+    ]
 
 
 def test_data_without_near_duplicates_are_passed_in_silence(write: Write, tmp_path: Path) -> None:
@@ -72,6 +80,12 @@ def test_second_look_at_the_same_content_compares_nothing(
     found = find_leakage(planted, tmp_path / "leakage")
     monkeypatch.setattr(leakage, "near_duplicates", lambda texts: pytest.fail("compared again"))
     assert find_leakage(planted, tmp_path / "leakage") == found
+
+
+def test_other_data_in_the_same_cache_are_compared_anew(planted: Dataset, write: Write, tmp_path: Path) -> None:
+    find_leakage(planted, tmp_path / "leakage")
+    write("reviews.csv", table(_rows(200)))
+    assert find_leakage(load_data(DataConfig(source="reviews.csv")), tmp_path / "leakage") == ((), ())
 
 
 def test_rows_are_named_as_they_stand_in_the_file_at_hand(planted: Dataset, write: Write, tmp_path: Path) -> None:
