@@ -24,7 +24,7 @@ from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from hpo.successor import learn, learned_from
-from pipelines.data import Dataset, load_data, open_dataset, save_dataset
+from pipelines.data import Dataset, find_leakage, load_data, open_dataset, save_dataset
 from pipelines.errors import ConfigError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
@@ -72,11 +72,20 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
     with disk_full_errors(places.home), leased(ledger, spec.name) as lease:
         refuse_changes(spec.name, ledger.definition(spec.name), definition(spec, data_digest=dataset.digest))
         spec, over = _settled(spec, ledger, places=places)
+        dataset = _compared(dataset, places=places, say=display.say)
         save_dataset(dataset, places.study(spec.name) / "data")
         with staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff:
             share = staff.share
             display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
             return _session(spec, dataset, places=places, lease=lease, staff=staff, over=over, display=display)
+
+
+def _compared(dataset: Dataset, *, places: Places, say: Callable[[str], None]) -> Dataset:
+    """The data set with notes on near duplicates; `say` is told examples as well, which no file should keep."""
+    leakage = find_leakage(dataset, places.leakage)
+    for line in (*leakage.notes, *leakage.examples):
+        say(f"data: {line}")
+    return replace(dataset, notes=(*dataset.notes, *leakage.notes))
 
 
 def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> tuple[StudySpec, bool]:

@@ -28,6 +28,11 @@ class Places:
         """What can be made again at any time."""
         return self.home / "cache"
 
+    @property
+    def leakage(self) -> Path:
+        """Near duplicates that were found, by the data's digest."""
+        return self.cache / "leakage"
+
     def study(self, name: str) -> Path:
         """A study's working directory."""
         return self.home / "work" / name

@@ -1,12 +1,12 @@
 """What `hpo check` shows: everything that a launch would do, with reasons.
 
-Nothing is written but this machine's measurement, under the cache.
+Nothing is written but this machine's measurement and what comparing the rows found, under the cache.
 """
 
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hpo.space import default_trials
 from hpo.spec import Dimension, StudySpec
 from hpo.successor import lessons
 from pipelines.batches import total_steps
-from pipelines.data import Dataset, load_data, save_dataset
+from pipelines.data import Dataset, find_leakage, load_data, save_dataset
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def make_plan(spec: StudySpec, *, places: Places, say: Callable[[str], None]) ->
     Raises `DataError` when the data cannot be used, `ModelError` when a model cannot.
     """
     dataset = load_data(spec.run.data)
+    leakage = find_leakage(dataset, places.leakage)
+    dataset = replace(dataset, notes=(*dataset.notes, *leakage.notes, *leakage.examples))
     with tempfile.TemporaryDirectory() as scratch:
         site = Site(
             data=Path(scratch) / "data",

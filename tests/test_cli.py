@@ -77,7 +77,7 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"data.source={tmp_path}/my.csv"
 
 
-def test_check_shows_the_plan_and_writes_nothing_but_the_measurement(own_data: str, tmp_path: Path) -> None:
+def test_check_shows_the_plan_and_writes_nothing_but_what_it_found(own_data: str, tmp_path: Path) -> None:
     words = ["check", "quickstart", own_data, "data.train_rows=40"]
     shown = CliRunner().invoke(app, [*words, "--json"])
     assert shown.exit_code == 0, shown.output
@@ -87,7 +87,10 @@ def test_check_shows_the_plan_and_writes_nothing_but_the_measurement(own_data: s
         "measuring minilm with 1 x 2 threads: some seconds, once",
         "measuring minilm with 2 x 1 threads: some seconds, once",
     ]
-    assert {path.parent for path in kept(tmp_path / "home")} == {tmp_path / "home/cache/costs"}
+    assert {path.parent for path in kept(tmp_path / "home")} == {
+        tmp_path / "home/cache/costs",
+        tmp_path / "home/cache/leakage",
+    }
     again = CliRunner().invoke(app, words)
     assert again.stderr == "", "measured once"
     assert "minutes" in again.stdout

@@ -89,6 +89,19 @@ def test_a_study_of_a_three_class_csv_ends_with_a_champion(finished: Home) -> No
     assert "How to use" in version.description
 
 
+def test_near_duplicates_are_told_at_launch_and_their_texts_are_kept_in_no_file(finished: Home) -> None:
+    said = (finished.path / "output.txt").read_text()
+    (note,) = (line for line in said.splitlines() if "nearly repeat a row of another split" in line)
+    assert "data: near duplicates: " in note
+    assert " rows of test, " in note
+    assert said.count("data: near duplicates, for instance (") == 3
+    kept = json.loads((finished.path / "mlruns/work/own/data/dataset.json").read_text())["notes"]
+    assert sum("near duplicates:" in line for line in kept) == 2
+    assert not any("for instance" in line for line in kept)
+    version = mlflow.MlflowClient(finished.tracking).get_model_version_by_alias("reviews", "champion")
+    assert "nearly repeat a row of another split" in version.description
+
+
 def test_the_first_trial_is_the_known_good_default(finished: Home) -> None:
     first = finished.json("show", "own", "0")
     assert first["params"]["train.learning_rate"] == pytest.approx(1e-4)  # BERT's 3e-5, moved into the range

@@ -67,7 +67,8 @@ def check(
 ) -> None:
     """Check a study, its data and its models completely, and show the plan: what it will take, with reasons.
 
-    The first time, workers are started and measured. Nothing is written but this machine's measurement.
+    The first time, workers are started and measured. Nothing is written but that and the near
+    duplicates found in the data.
     """
     from hpo.spec import StudySpec
     from hpo.specfile import read_spec, shipped_studies

@@ -9,6 +9,8 @@ from pipelines.data.digest import content_digest
 from pipelines.data.findings import duplicates, label_leaks
 from pipelines.data.keys import Keys, text_keys
 from pipelines.data.labels import Classes, find_classes
+from pipelines.data.leakage import Leakage, find_leakage
+from pipelines.data.near import Near, near_duplicates
 from pipelines.data.overlaps import resolve_overlaps
 from pipelines.data.published import PRESETS
 from pipelines.data.samples import ATTRIBUTION, SAMPLES
@@ -22,8 +24,12 @@ __all__ = [
     "SAMPLES",
     "Column",
     "Dataset",
+    "Leakage",
+    "Near",
     "Split",
+    "find_leakage",
     "load_data",
+    "near_duplicates",
     "open_dataset",
     "save_dataset",
 ]

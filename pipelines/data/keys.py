@@ -17,9 +17,14 @@ def text_keys(texts: Iterable[str], seed: int) -> Keys:
     buffer = bytearray()
     for text in texts:
         state = salted.copy()
-        state.update(" ".join(text.lower().split()).encode())
+        state.update(normalized(text).encode())
         buffer += state.digest()[:16]
     return np.frombuffer(buffer, dtype=">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def normalized(text: str) -> str:
+    """`text` in lower case, with one space wherever it has white space."""
+    return " ".join(text.lower().split())
 
 
 def by_key(keys: Keys, *ties: NDArray[Any]) -> NDArray[np.int64]:

@@ -77,5 +77,5 @@ def _sentence(one: Table, two: Table, shared: tuple[Rows, Rows], *, what: str) -
     first, second = one.rows[shared[0]], two.rows[shared[1]]
     return (
         f"{one.shown}, {numbered(first, one.unit)}, and {two.shown}, {numbered(second, two.unit)}, hold {what} "
-        f"({counted(len(second), 'row')} of {two.shown})"
+        f"({counted(len(first), 'row')} of {one.shown}, {counted(len(second), 'row')} of {two.shown})"
     )

@@ -44,8 +44,20 @@ def test_overlap_of_train_and_own_file_is_refused_with_the_lines_of_both(
     write("train.csv", table(pairs(20)))
     write("own.csv", table([*pairs(6, start=100), ("Example number  3", "positive"), ("example number 4", "negative")]))
     assert refused("train.csv", **{split: "own.csv"}) == (
-        "train.csv, lines 5 and 6, and own.csv, lines 8 and 9, hold the same texts (2 rows of own.csv); delete them "
-        "from one of the two, or set data.allow_overlap: true to accept them"
+        "train.csv, lines 5 and 6, and own.csv, lines 8 and 9, hold the same texts (2 rows of train.csv, 2 rows of "
+        "own.csv); delete them from one of the two, or set data.allow_overlap: true to accept them"
+    )
+
+
+def test_a_test_file_that_repeats_50_training_rows_is_refused_with_their_row_numbers(
+    write: Write, refused: Refused
+) -> None:
+    write("train.csv", table([*pairs(300), ("Example number 270", "positive")]))
+    write("test.csv", table([*pairs(40, start=1000), *pairs(50, start=250)]))
+    assert refused("train.csv", test="test.csv") == (
+        "train.csv, lines 252, 253, 254, 255, 256 and 46 more, and test.csv, lines 42, 43, 44, 45, 46 and 45 more, "
+        "hold the same texts (51 rows of train.csv, 50 rows of test.csv); delete them from one of the two, or set "
+        "data.allow_overlap: true to accept them"
     )
 
 
@@ -54,7 +66,7 @@ def test_overlap_of_two_own_files_is_refused(write: Write, refused: Refused) -> 
     write("a.csv", table(pairs(6, start=100)))
     write("b.csv", table(pairs(6, start=105)))
     message = refused("train.csv", select="a.csv", test="b.csv")
-    assert message.startswith("a.csv, line 7, and b.csv, line 2, hold the same texts (1 row of b.csv);")
+    assert message.startswith("a.csv, line 7, and b.csv, line 2, hold the same texts (1 row of a.csv, 1 row of b.csv);")
 
 
 def test_accepted_overlap_is_kept_and_noted(write: Write) -> None:
@@ -65,7 +77,7 @@ def test_accepted_overlap_is_kept_and_noted(write: Write) -> None:
     assert sum(len(split) for split in dataset.splits.values()) == 40
     assert dataset.notes == (
         "train.csv, lines 2, 3, 4, 5, 6 and 15 more, and own.csv, lines 2, 3, 4, 5, 6 and 15 more, hold the same texts "
-        "(20 rows of own.csv).",
+        "(20 rows of train.csv, 20 rows of own.csv).",
     )
 
 
@@ -77,8 +89,8 @@ def test_group_that_stands_in_train_and_own_file_is_refused(write: Write, refuse
     write("train.csv", authored(pairs(60), "abcdefghijklmno"))
     write("own.csv", authored(pairs(6, start=100), "oxyz"))
     assert refused("train.csv", test="own.csv", group="author") == (
-        "train.csv, lines 16, 31, 46 and 61, and own.csv, lines 2 and 6, hold the same 'author' (2 rows of own.csv); "
-        "delete them from one of the two, or set data.allow_overlap: true to accept them"
+        "train.csv, lines 16, 31, 46 and 61, and own.csv, lines 2 and 6, hold the same 'author' (4 rows of train.csv, "
+        "2 rows of own.csv); delete them from one of the two, or set data.allow_overlap: true to accept them"
     )
 
 

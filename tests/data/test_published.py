@@ -154,7 +154,7 @@ def test_rows_of_train_that_stand_in_a_published_test_split_are_left_out_and_not
     assert sum(len(split) for split in dataset.splits.values()) == 118
     assert dataset.notes == (
         "owner/name/train, rows 99 and 100, and owner/name/test, rows 1 and 2, hold the same texts (2 rows of "
-        "owner/name/test).",
+        "owner/name/train, 2 rows of owner/name/test).",
         "owner/name/train: 2 such rows left out of train.",
     )
     accepted = load_data(DataConfig(source="owner/name", allow_overlap=True))

@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from pipelines.config import DataConfig
-from pipelines.data import ATTRIBUTION, load_data, samples
+from pipelines.data import ATTRIBUTION, find_leakage, load_data, samples
 from pipelines.errors import DataError, StorageError
 
 ROWS = {"movies": 10_043, "amazon": 2_943, "tweets": 3_362, "editorials": 2_788}
@@ -49,6 +50,16 @@ def test_sample_has_its_rows_classes_and_ids(cached: Path, name: str) -> None:
     assert counts == {0: ROWS[name] - POSITIVE[name], 1: POSITIVE[name]}
     assert any(f"repeat the text of an earlier row: {REPEATS[name]} (" in note for note in dataset.notes)
     assert all(row.startswith(f"{name}:") for row in dataset.splits["select"].ids)
+
+
+def test_near_duplicates_of_real_sentences_are_told_where_there_are_any(cached: Path, tmp_path: Path) -> None:
+    began = time.process_time()
+    assert find_leakage(load_data(DataConfig(source="sample:movies")), tmp_path) == ((), ())
+    assert time.process_time() - began < 10
+    notes = find_leakage(load_data(DataConfig(source="sample:tweets")), tmp_path).notes
+    assert notes[0].startswith(
+        "near duplicates: 50 of 672 rows of test, 12 of 168 rows of calibrate and 26 of 505 rows"
+    )
 
 
 def test_accents_survive_because_the_files_are_utf_8(cached: Path) -> None:
