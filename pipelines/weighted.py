@@ -105,7 +105,8 @@ def _gaps(labels: Labels, probabilities: Floats) -> Floats:
     """Right (1 or 0) less confidence of each row, in the column of its bin of confidence; see `scores.calibration`."""
     confidence = probabilities.max(axis=1)
     bins = np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)
-    return _one_hot(bins, BINS) * ((probabilities.argmax(axis=1) == labels) - confidence)[:, None]
+    gaps = (probabilities.argmax(axis=1) == labels) - confidence
+    return np.asarray(_one_hot(bins, BINS) * gaps[:, None], dtype=np.float64)
 
 
 def _ranks(labels: Labels, probabilities: Floats) -> Floats:

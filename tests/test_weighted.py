@@ -10,11 +10,13 @@ from tests.test_scores import drawn, made
 
 ONE_CLASS = made([0, 0, 0], [[0.8, 0.2], [0.6, 0.4], [0.3, 0.7]])
 ABSENT = made([0, 1, 1, 0], [[0.5, 0.1, 0.4], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3], [0.2, 0.6, 0.2]])
+UNTOUCHED = made([0, 1, 1, 0], [[0.5, 0.1, 0.4], [0.1, 0.6, 0.3], [0.5, 0.2, 0.3], [0.6, 0.2, 0.2]])
 CASES = {
     "two classes with ties": drawn(2, 150),
     "three classes with ties": drawn(3, 150),
     "five classes with ties": drawn(5, 150),
     "a class without rows": ABSENT,
+    "a class without rows and predictions": UNTOUCHED,
     "one class only": ONE_CLASS,
 }
 
