@@ -135,7 +135,7 @@ def test_a_person_is_shown_who_is_better_by_how_much_where_and_which_texts(place
     for text in (
         "A: trial 0 of study toy\nB: trial 3 of study toy\n200 rows, select split\nB is better: log_loss ",
         "exact McNemar",
-        f"B has {won} texts right that A has wrong, and {lost} the reverse",
+        f"texts that B alone has right: {won}; A alone: {lost}\n",
         "class good",
         "another seed may turn a small difference around",
     ):
@@ -172,6 +172,9 @@ def test_models_of_different_rows_or_classes_are_not_compared() -> None:
         "toy/0 and other/1 were scored on different rows (200 and 120, of which 119 are the same); "
         "compare models of the same data and splits"
     )
+    changed = replace(STRONG, texts=["changed", *STRONG.texts[1:]])
+    with pytest.raises(DataError, match=r"\(200 and 200, of which 199 are the same\)"):
+        in_order_of(Scored("toy/0", None, "", WEAK), Scored("other/1", None, "", changed))
     with pytest.raises(DataError) as caught:
         in_order_of(
             Scored("toy/0", None, "", WEAK), Scored("other/1", None, "", replace(STRONG, names=("bad", "fine")))

@@ -47,7 +47,7 @@ def _print(found: "Comparison") -> None:
     console.print(f"A: {found.a.words}\nB: {found.b.words}\n{len(found.a.predictions.labels):,} rows, select split")
     console.print(found.verdict(), style="bold")
     console.print(_metrics(found))
-    console.print(f"B has {len(found.flips.won)} texts right that A has wrong, and {len(found.flips.lost)} the reverse")
+    console.print(f"texts that B alone has right: {len(found.flips.won)}; A alone: {len(found.flips.lost)}")
     console.print(_slices(found))
     if len(found.flips.won) or len(found.flips.lost):
         console.print(_examples(found))
