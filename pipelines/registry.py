@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from pipelines.errors import ModelError
 from pipelines.export import read_facts
 from pipelines.loader import verify
+from pipelines.predictions import Predictions, read_parquet
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 KEY = "hpo.key"
@@ -128,6 +129,27 @@ def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:
         return str(mlflow.artifacts.download_artifacts(uri, dst_path=str(target), tracking_uri=client.tracking_uri))
     except (MlflowException, OSError) as error:
         raise ModelError(f"{version.name}/{version.version}: cannot be downloaded: {_first_line(error)}") from error
+
+
+def select_predictions(client: MlflowClient, version: ModelVersion) -> Predictions:
+    """What a version's trial said of each row of the select split, from its run.
+
+    Raises `ModelError` where the run keeps none.
+    """
+    import mlflow.artifacts
+
+    with tempfile.TemporaryDirectory() as beside:
+        try:
+            path = mlflow.artifacts.download_artifacts(
+                run_id=version.run_id,
+                artifact_path="predictions.parquet",
+                dst_path=beside,
+                tracking_uri=client.tracking_uri,
+            )
+        except (MlflowException, OSError) as error:
+            name = f"{version.name}/{version.version}"
+            raise ModelError(f"{name}: no predictions are stored with its run: {_first_line(error)}") from error
+        return read_parquet(Path(path))
 
 
 def _uploaded(client: MlflowClient, name: str, candidate: Candidate) -> str:

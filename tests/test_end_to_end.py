@@ -221,6 +221,15 @@ def test_a_successor_learns_from_a_study_and_counts_its_own_trials_alone(finishe
     assert "study 'wider' has begun" in again.stderr
 
 
+def test_a_trial_and_the_champion_are_compared_without_running_them(finished: Home) -> None:
+    found = finished.json("compare", "own/0", "reviews@champion")
+    (row,) = [row for row in finished.json("show", "own") if row["trial"] == 0]
+    assert found["metrics"][0]["metric"] == found["objective"] == "macro_f1"
+    assert found["metrics"][0]["a"] == pytest.approx(row["value"])
+    assert found["metrics"][0]["b"] == pytest.approx(finished.json("list")[0]["best"])
+    assert "Downloading" not in finished.hpo("compare", "own/0", "reviews@champion").stderr
+
+
 @shows("tracker away", "A")
 @shows("database away", "A")
 def test_unknown_names_are_refused_in_one_line_with_the_remedy(finished: Home) -> None:
@@ -230,6 +239,8 @@ def test_unknown_names_are_refused_in_one_line_with_the_remedy(finished: Home) -
         ("predict", "reviwes@champion", "x"): (5, "there is no registered model 'reviwes'"),
         ("predict", "reviews@boss", "x"): (5, "aliases: challenger, champion"),
         ("predict", "reviews@champion", " "): (3, "text 1 is blank"),
+        ("compare", "own/99", "reviews"): (2, "study 'own' has no trial 99"),
+        ("compare", "owm/0", "reviews"): (5, "there is no registered model 'owm'"),
         ("pull", "reviews/99", "out/none"): (5, "no such version or alias"),
         ("pull", "reviews", "."): (5, "exists and is not an empty directory"),
         ("run", "nope.yaml"): (2, "no such file, and no shipped study of that name"),
