@@ -74,7 +74,7 @@ def searches(
 
 def _search(contender: Contender, table: Table, replay: Replay, workers: int, seed: int) -> Trace:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    warnings.simplefilter("ignore")  # of the tools' own libraries: thousands of lines
     tool = contender.start(table, seed)
     return simulate(tool, table, workers=workers, seed=seed, budget=replay.budget, watched=replay.watched)
 
