@@ -19,6 +19,7 @@ class MirrorThread:
     def __init__(self, sync: Callable[[Path], object]) -> None:
         self._sync = sync
         self._changed: OrderedDict[Path, float] = OrderedDict()  # what has waited longest comes first
+        self._sent = 0  # directories, since the beginning
         self._lock = threading.Condition()
         self._closing = False
         self.error: str | None = None
@@ -37,11 +38,11 @@ class MirrorThread:
         with self._lock:
             self._closing = True
             self._lock.notify()
-        last, left = time.monotonic(), len(self._changed)
+        last, sent = time.monotonic(), self._sent
         while self._thread.is_alive() and time.monotonic() - last < patience:
             self._thread.join(timeout=0.2)
-            if len(self._changed) != left:
-                last, left = time.monotonic(), len(self._changed)
+            if self._sent != sent:  # not how many are left: one that fails again and again comes and goes there
+                last, sent = time.monotonic(), self._sent
         return not self._thread.is_alive() and not self._changed
 
     def _work(self) -> None:
@@ -57,6 +58,7 @@ class MirrorThread:
                 delay = min(2 * delay, _RETRY_SECONDS[1])
             else:
                 self.error, delay = None, _RETRY_SECONDS[0]
+                self._sent += 1
 
     def _next(self) -> Path | None:
         """The directory that has waited longest, once its pause is over; None at the end."""

@@ -148,6 +148,21 @@ def test_closing_gives_up_when_the_tracker_stays_away(tracker: Tracker, hangs: b
     assert 0.3 <= time.monotonic() - start < 3
 
 
+def test_closing_gives_up_when_each_try_takes_its_time_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_module, "_RETRY_SECONDS", (0.3, 0.3))
+
+    def refused(directory: Path) -> None:
+        time.sleep(0.3)
+        raise ConnectionError
+
+    mirror = MirrorThread(refused)
+    for directory in (A, B):
+        mirror.changed(directory)
+    start = time.monotonic()
+    assert not mirror.close(patience=1.0)
+    assert time.monotonic() - start < 3.0
+
+
 def test_closing_waits_as_long_as_there_is_progress() -> None:
     def slow(directory: Path) -> None:
         time.sleep(0.2)
