@@ -54,6 +54,7 @@ def a_spec(*, trials: int, **changes: Any) -> StudySpec:
         "name": "large",
         "budget": {"trials": trials},
         "sampler": "tpe",
+        "schedule": {"name": "halving", "floor": 600, "factor": 3, "score": "objective"},
         "run": {"train": {"epochs": 3.0}},
         "space": _SPACE,
         "start_with_defaults": False,
