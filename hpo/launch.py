@@ -148,7 +148,7 @@ def _session(
         display.say("the workers load models and data")
     run, begun = ParentRun(spec, dataset, places=places, lease=lease), ledger.study(spec.name) is not None
     if not begun:
-        connect(places.tracking)  # a mistyped address is refused; a new database is set up while the workers load
+        run.connect()  # a mistyped address is refused; a new database is set up while the workers load
     choice = warm() if warm else None  # a model that cannot be used is refused here, before the study exists
     start = time.monotonic()
     study = open_study(spec, places=places)
@@ -225,7 +225,7 @@ def _finish(
                 dataset=dataset,
                 places=places,
                 ledger=controller.ledger,
-                client=run.client,
+                client=run.connect(),
                 score_on_test=score_on_test,
             )
         run.close(study, interrupted=stopped, decision=decision)

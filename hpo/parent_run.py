@@ -32,9 +32,8 @@ class ParentRun:
         self._client: MlflowClient | None = None
         self._tracker: Tracker | None = None
 
-    @property
-    def client(self) -> MlflowClient:
-        """MLflow itself. Raises `StorageError` when it does not answer."""
+    def connect(self) -> MlflowClient:
+        """MLflow itself, connected to once. Raises `StorageError` when it does not answer."""
         self._client = self._client or connect(self._places.tracking)
         return self._client
 
@@ -42,7 +41,7 @@ class ParentRun:
         """Find or create the study's run, once. Raises `StorageError` when MLflow does not answer."""
         with self._lock:  # the mirror's thread may be the first
             if self._tracker is None:
-                tracker = Tracker(self.client, artifacts=self._places.artifacts, allowed=self._lease.check)
+                tracker = Tracker(self.connect(), artifacts=self._places.artifacts, allowed=self._lease.check)
                 params = flatten(self._spec.model_dump(exclude={"description", "name"}))
                 about, tags = _description(self._spec, self._dataset), _provenance(self._spec)
                 with tracking_errors(self._places.tracking):

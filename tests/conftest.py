@@ -22,6 +22,7 @@ from tests import tiny
 from tests.faults import Cell, table
 
 if TYPE_CHECKING:
+    from hpo.executors.local import LocalExecutor
     from pipelines.workbench import Workbench
 
 
@@ -60,6 +61,15 @@ def refuse_outbound(address: Any) -> None:
         local = host in {"localhost", ""}
     if not local:
         raise OutboundError(f"connection to {address}")
+
+
+@pytest.fixture(scope="module")
+def executor(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[LocalExecutor]":
+    """Two warm workers, shared by the tests of a file: what one does to them must not trouble the next."""
+    from hpo.executors.local import LocalExecutor
+
+    with closing(LocalExecutor(workers=2, threads=1, logs=tmp_path_factory.mktemp("logs"))) as shared:
+        yield shared
 
 
 @pytest.fixture(scope="session", autouse=True)

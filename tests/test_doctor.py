@@ -126,12 +126,6 @@ def quick_sqlite() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalExecutor]:
-    with closing(LocalExecutor(workers=2, threads=1, logs=tmp_path_factory.mktemp("logs"))) as shared:
-        yield shared
-
-
-@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The one home of all these tests, filled anew for each: MLflow takes long to open another."""
     return tmp_path_factory.mktemp("home")

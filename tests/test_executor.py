@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
@@ -19,13 +19,6 @@ from pipelines.segment import InfeasibleError
 from tests.faults import shows
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalExecutor]:
-    """Two workers, shared by the tests of this file: what one does to them must not trouble the next."""
-    with closing(LocalExecutor(workers=2, threads=1, logs=tmp_path_factory.mktemp("logs"))) as shared:
-        yield shared
 
 
 def run(executor: Executor, task: str, payload: Any = None, *, key: str = "a") -> Any:

@@ -47,13 +47,6 @@ ROOT = Path(__file__).parents[1]
 Session = Callable[..., Controller]
 
 
-@pytest.fixture(scope="module")
-def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalExecutor]:
-    """Two warm workers for all studies of this file."""
-    with closing(LocalExecutor(workers=2, threads=1, logs=tmp_path_factory.mktemp("logs"))) as shared:
-        yield shared
-
-
 @pytest.fixture(scope="module", autouse=True)
 def quick_sqlite() -> Iterator[None]:
     """No waiting for the disk in this process: the kernel does not crash in these tests."""

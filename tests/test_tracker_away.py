@@ -21,12 +21,6 @@ from tests.trackers import Proxy, TrackingServer
 TRIALS = 8
 
 
-@pytest.fixture(scope="module")
-def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalExecutor]:
-    with closing(LocalExecutor(workers=2, threads=1, logs=tmp_path_factory.mktemp("logs"))) as shared:
-        yield shared
-
-
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     """No waiting for the disk, and short pauses of the mirror."""
