@@ -17,6 +17,7 @@ from hpo.ledger import Ledger
 from hpo.listing import spec_of
 from hpo.measure import Site, Staff, staffed
 from hpo.parent_run import ParentRun, drain
+from hpo.patience import in_one_line
 from hpo.places import Places, make_home
 from hpo.promotion import Decision, promote
 from hpo.space import most_demanding
@@ -69,7 +70,7 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
         display.say(f"data: {note}")
     make_home(places)
     ledger = Ledger(places.storage)
-    with disk_full_errors(places.home), leased(ledger, spec.name) as lease:
+    with disk_full_errors(places.home), in_one_line(places.storage), leased(ledger, spec.name) as lease:
         refuse_changes(spec.name, ledger.definition(spec.name), definition(spec, data_digest=dataset.digest))
         spec, over = _settled(spec, ledger, places=places)
         dataset = _compared(dataset, places=places, say=display.say)
@@ -126,7 +127,7 @@ def promote_study(name: str, *, places: Places) -> Decision:
     from pipelines.segment import Unwatched
 
     spec, ledger = spec_of(places, name), Ledger(places.storage)
-    with leased(ledger, name):
+    with in_one_line(places.storage), leased(ledger, name):
         return promote(
             spec,
             open_study(spec, places=places),

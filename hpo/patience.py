@@ -1,13 +1,14 @@
 """Waiting for a database that is away: what was tried is tried again, as a whole, until it answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import sqlalchemy as sa
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from hpo.ledger import printable
-from pipelines.errors import StorageError
+from pipelines.errors import StorageError, UserError
 
 _PATIENCE_SECONDS = 600.0
 _LASTING = ("full", "No space", "readonly", "no such", "unable to open", "does not exist", "denied", "authentication")
@@ -28,8 +29,17 @@ def patiently(action: Callable[[], Value], *, url: str, say: Callable[[str], Non
         before_sleep=lambda state: _announce(state, url=url, say=say),
         reraise=True,
     )
-    try:
+    with in_one_line(url):
         return retrying(action)
+
+
+@contextmanager
+def in_one_line(url: str) -> Iterator[None]:
+    """Turns what a driver of databases raises, itself or through SQLAlchemy or Optuna, into a `StorageError`."""
+    try:
+        yield
+    except UserError:
+        raise  # it says already what is wrong, also where a driver's error led to it
     except Exception as error:
         found = _database_error(error)
         if found is None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from hpo import measure
 from hpo.cli import app
+from hpo.launch import Outcome
 from hpo.machine import GIB, Machine, look_at_machine
 from hpo.measure import Site, staffed
 from hpo.specfile import read_spec
@@ -127,3 +128,11 @@ def test_a_measured_check_answers_within_five_seconds(own_data: str, tmp_path: P
     assert time.perf_counter() - start < 5.0
     assert done.stderr == ""
     assert json.loads(done.stdout)["estimate"]["workers"] == 1
+
+
+def test_a_study_without_a_trained_trial_says_that_there_is_no_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = Outcome("the 2 minutes are used up", best=None, decision=None, signal=None, overhead=0.02)
+    monkeypatch.setattr("hpo.launch.run_study", lambda *_, **__: outcome)
+    shown = CliRunner().invoke(app, ["run", "quickstart", "budget.minutes=2"])
+    assert shown.exit_code == 0
+    assert "no trial was trained to its end, so there is no winner" in " ".join(shown.output.split())

@@ -16,11 +16,11 @@ from benchmarks.postgres import Postgres
 from hpo import patience
 from hpo.executors.local import LocalExecutor
 from hpo.ledger import Ledger, SegmentRow
-from hpo.patience import is_away, patiently
+from hpo.patience import in_one_line, is_away, patiently
 from hpo.spec import StudySpec
 from hpo.storage import engine_of
 from hpo.study import Controller
-from pipelines.errors import StorageError
+from pipelines.errors import ModelError, StorageError
 from tests.faults import shows
 from tests.stub import a_controller, a_spec, instruct
 
@@ -187,3 +187,22 @@ def test_a_segment_is_entered_once_however_often_it_is_told(storage_url: str) ->
         ledger.add_segment(**row, seconds={"train": 1.0})
     ledger.add_segment(**{**row, "wall": 0.4}, seconds={"train": 1.0})
     assert ledger.trial_seconds("toy", 1)["wall"] == pytest.approx(0.7)
+
+
+def test_an_error_of_the_database_at_any_point_of_a_launch_is_one_line() -> None:
+    with (
+        pytest.raises(StorageError, match="no such table: hpo_studies; nothing is lost"),
+        in_one_line("sqlite:///x.db"),
+    ):
+        raise away("no such table: hpo_studies\nmore of it")
+
+
+def test_what_says_already_what_is_wrong_is_left_alone() -> None:
+    def refused() -> None:
+        try:
+            raise away()
+        except sa.exc.OperationalError as error:
+            raise ModelError("no model of ours") from error
+
+    with pytest.raises(ModelError, match="no model of ours"), in_one_line("sqlite:///x.db"):
+        refused()

@@ -48,6 +48,12 @@ def run(
         console.print(
             f"best trial {outcome.best.number}: {_values(checked.objective, outcome.best.values)} (select split)"
         )
+    else:
+        console.print(
+            "no trial was trained to its end, so there is no winner: give the study more, for instance "
+            f"hpo run {spec} budget.trials=+4",
+            style="yellow",
+        )
     if outcome.decision is not None:
         for line in outcome.decision.in_words():
             console.print(line, style="bold")
