@@ -86,6 +86,15 @@ def _mcc(tables: Floats) -> Floats:
     return np.where(true.max(axis=1) > 1 - 1e-12, np.nan, found)
 
 
+COUNTED: Mapping[str, Callable[[Floats], Floats]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+    "mcc": _mcc,
+}
+"""Scores that count decisions alone: of confusion tables, (R, classes, classes), true class first, each of sum 1."""
+
+
 def _log_losses(labels: Labels, probabilities: Floats) -> Floats:
     tiny = np.finfo(np.float64).eps
     shares = np.clip(_normal(probabilities), tiny, 1 - tiny)
@@ -165,10 +174,7 @@ def _average_precision(weights: Floats, positive: NDArray[np.bool_], falling: Fl
 
 
 WEIGHTED: Mapping[str, Weighted] = {
-    "accuracy": Weighted(_cells, _confused(_accuracy), by_class=False),
-    "balanced_accuracy": Weighted(_cells, _confused(_balanced_accuracy), by_class=True),
-    "macro_f1": Weighted(_cells, _confused(_macro_f1), by_class=True),
-    "mcc": Weighted(_cells, _confused(_mcc), by_class=True),
+    **{name: Weighted(_cells, _confused(score), by_class=name != "accuracy") for name, score in COUNTED.items()},
     "log_loss": Weighted(_log_losses, _sums(lambda means: means[:, 0]), by_class=False),
     "brier": Weighted(_squares, _sums(lambda means: means[:, 0]), by_class=False),
     "auroc": Weighted(_ranks, _ranked(_auroc), by_class=True),

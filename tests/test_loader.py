@@ -329,11 +329,24 @@ def test_weights_that_are_no_numbers_are_refused(value: float, model: Path) -> N
     assert str(caught.value) == f"{model}: the weights classifier.bias hold NaN or infinity"
 
 
-def test_weights_larger_than_any_model_are_not_even_read(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.loader._LARGEST", 100)
+def test_m14_weights_larger_than_any_model_are_not_even_read(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.loader._LARGEST", 100_000)
     monkeypatch.setattr("pipelines.loader.sha256", lambda file: pytest.fail("it was read"))
-    size = (model / "config.json").stat().st_size
-    with pytest.raises(ModelError, match=f"config.json: {size} bytes are more than a model may have"):
+    size = (model / "model.safetensors").stat().st_size
+    with pytest.raises(ModelError) as caught:
+        verify(model)
+    expected = f"{model}: model.safetensors: {size} bytes are more than the 100000 that it may have; nothing was loaded"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("name", ["hpo.json", "config.json", "tokenizer_config.json"])
+def test_m14_a_file_too_large_to_be_parsed_is_not_even_read(
+    name: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (model / name).open("ab") as file:
+        file.truncate(65 * 2**20)  # takes no room on the disk
+    monkeypatch.setattr("pipelines.loader.sha256", lambda file: pytest.fail("it was read"))
+    with pytest.raises(ModelError, match=f"{name}: 68157440 bytes are more than the 67108864 that it may have"):
         verify(model)
 
 
