@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 
 from hpo.budget import Progress, settled, spent
+from hpo.confirm import select_winner
 from hpo.estimate import estimate
 from hpo.executors import Executor
 from hpo.lease import Lease, leased
@@ -106,7 +107,8 @@ def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> tuple[StudyS
             f"{learned}): give this one a name of its own (name=...)"
         )
     budget = settled(spec.budget, before=before.budget, finished=finished)
-    over = spent(budget, Progress(finished, minutes=row.seconds / 60)) is not None
+    progress = Progress(finished, minutes=row.seconds / 60)
+    over = spent(budget, progress, kept=spec.kept_for_confirmation) is not None
     return spec.model_copy(update={"budget": budget, "learn_from": before.learn_from}), over
 
 
@@ -175,8 +177,9 @@ def _session(
     )
     with _stopping_on_signals(controller), lease.guard(engine_of(study)):
         reason = controller.run()
+        display.say(f"study {spec.name}: {reason}")
+        selection = None if controller.stopped_on_request else select_winner(controller)
     lease.check()
-    display.say(f"study {spec.name}: {reason}")
     scorer = _WorkerScorer(executor)
     decision = _finish(controller, run, mirror, dataset=dataset, score_on_test=scorer, say=display.say)
     took = time.monotonic() - began

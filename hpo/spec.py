@@ -79,6 +79,22 @@ class Scheduling(Frozen):
     F1 ...), since it tells earlier who learns, unless class weights change what it means; else the objective."""
 
 
+class Confirmation(Frozen):
+    """Trainings with fresh seeds that decide between the best trials: nobody has chosen them for their luck."""
+
+    finalists: int = Field(default=3, ge=0, le=20)
+    """At most so many of the trials that cannot be told from the best one; the known-good default is compared with
+    them. 0: the best trial wins, and its score is the lucky one of the search."""
+    seeds: int = Field(default=3, ge=1, le=20)
+    """Fresh trainings of each at most; fewer where the decision is clear before, or the share is used up."""
+    share: Number = Field(default=0.5, gt=0, le=10)
+    """Training examples that these trainings may see, as a share of those of the search; the first one of each is
+    always done. Of a limit on minutes, examples, device hours or money the search leaves what this share needs."""
+    prefer: Literal["simpler", "higher"] = "simpler"
+    """Who wins of those that cannot be separated: the smaller, cheaper or simpler one (fewer weights, shorter inputs,
+    the default, less training), or the higher mean."""
+
+
 class Workers(Frozen):
     """Processes that train side by side on this machine."""
 
@@ -175,6 +191,8 @@ class StudySpec(Frozen):
     learn_from: list[str] = Field(default=[], max_length=20)
     """Earlier studies whose trials teach the sampler where they can be compared with this one's, and whose best
     configurations are tried first where they cannot. On the command line: `--from STUDY`."""
+    confirm: Confirmation = Confirmation()
+    """How the winner is chosen when the search is over."""
     start_with_defaults: bool = True
     """The first trials are the known-good defaults of each model in the study."""
     workers: Workers = Workers()
@@ -183,6 +201,11 @@ class StudySpec(Frozen):
     """Registered model that the winner becomes a version of; nothing is registered where this is left out."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seeds the sampler. What the trials draw is seeded by `run.seed`."""
+
+    @property
+    def kept_for_confirmation(self) -> float:
+        """The share of minutes, examples, device hours and money that the search leaves."""
+        return self.confirm.share / (1 + self.confirm.share) if self.confirm.finalists else 0.0
 
     @property
     def models(self) -> list[str]:
