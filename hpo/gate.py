@@ -19,7 +19,7 @@ _LENGTHS = re.compile(r"^([\d,]+) to ([\d,]+) characters$")
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class Contender:
     """One model on the locked test rows."""
 
     predictions: Predictions
@@ -70,8 +70,8 @@ class Verdict:
 
 def judge(
     policy: Promotion,
-    candidate: Tested,
-    champion: Tested | None,
+    candidate: Contender,
+    champion: Contender | None,
     *,
     metric: str,
     opening: int,
@@ -124,7 +124,7 @@ def _is_better(policy: Promotion, found: Difference, *, level: float) -> tuple[b
 
 
 def _is_as_good_and_cheaper(
-    policy: Promotion, found: Difference, candidate: Tested, champion: Tested
+    policy: Promotion, found: Difference, candidate: Contender, champion: Contender
 ) -> tuple[bool, str]:
     margin = policy.margin or 0.0
     least = found.low if METRICS[found.metric].direction == "maximize" else -found.high
@@ -145,7 +145,7 @@ def _savings(ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[str
     return found
 
 
-def _compared(metric: str, candidate: Tested, champion: Tested, *, level: float) -> Difference | None:
+def _compared(metric: str, candidate: Contender, champion: Contender, *, level: float) -> Difference | None:
     """The paired difference, candidate less champion, with a one-sided test and an interval at the level."""
     ours, theirs = candidate.predictions, champion.predictions
     if list(ours.ids) != list(theirs.ids) or ours.names != theirs.names or (ours.labels != theirs.labels).any():
@@ -164,18 +164,18 @@ def _compared(metric: str, candidate: Tested, champion: Tested, *, level: float)
     )
 
 
-def _compared_exactly(candidate: Tested, champion: Tested, *, level: float) -> Difference:
+def _compared_exactly(candidate: Contender, champion: Contender, *, level: float) -> Difference:
     """The accuracy's difference needs no resamples: McNemar's test, and Agresti and Min's interval."""
     ours, theirs = candidate.predictions, champion.predictions
     changed = flips(ours.labels, theirs.probabilities, ours.probabilities)
     won, lost = len(changed.won), len(changed.lost)
-    low, high = matched_interval(won, lost, len(ours.labels), 1 - 2 * level)
+    low, high = map(float, matched_interval(won, lost, len(ours.labels), 1 - 2 * level))
     ours_right, theirs_right = (float(one.correct.mean()) for one in (ours, theirs))
     p = float(mcnemar(won, lost, "better"))
     return Difference("accuracy", theirs_right, ours_right, low=low, high=high, p=p, test="exact McNemar")
 
 
-def _shortfalls(policy: Promotion, candidate: Tested) -> Iterator[str]:
+def _shortfalls(policy: Promotion, candidate: Contender) -> Iterator[str]:
     """Each floor and limit that the candidate misses, with both figures."""
     for name, floor in policy.floors.items():
         value = _value(name, candidate)
@@ -192,7 +192,7 @@ def _shortfalls(policy: Promotion, candidate: Tested) -> Iterator[str]:
             yield f"{name} {candidate.scores[name]:.1f} (at most {limit:g})"
 
 
-def _value(floor: str, candidate: Tested) -> float | None:
+def _value(floor: str, candidate: Contender) -> float | None:
     """What a floor is about; None where the test has no such rows. Classes are named as `compare.slices` names them."""
     if floor in METRICS:
         return candidate.scores.get(floor)

@@ -81,7 +81,7 @@ class History:
 
     def models(self) -> list[str]:
         """Names of all models that were ever decided about."""
-        return sorted({row.model for row in (*self.decisions(), *self.reigns())})
+        return sorted({row.model for row in self.decisions()} | {row.model for row in self.reigns()})
 
     def decide(self, *, model: str, key: str, decision: Mapping[str, Any], reign: ReignRow | None = None) -> None:
         """Record a decision, in the place of an earlier one about the same trained model, and the reign it begins.

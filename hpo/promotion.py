@@ -20,7 +20,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from hpo.champion import Prove, Ruling, carry_out, prove_version, settle
 from hpo.decision import Decision, read_decision
-from hpo.gate import Tested, Verdict, judge
+from hpo.gate import Contender, Verdict, judge
 from hpo.history import FORCED, PROMOTED, History
 from hpo.ledger import Ledger
 from hpo.openings import PROMOTION, Openings
@@ -235,7 +235,7 @@ def _pulled(case: _Case, version: ModelVersion) -> Path:
     return registry.pulled(case.client, version, case.places.cache / "models")
 
 
-def _tested(case: _Case, champion: ModelVersion | None) -> dict[str, Tested]:
+def _tested(case: _Case, champion: ModelVersion | None) -> dict[str, Contender]:
     """Candidate and champion on the locked rows."""
     models = {"candidate": case.winner.directory / "model"}
     if champion is not None:
@@ -243,7 +243,7 @@ def _tested(case: _Case, champion: ModelVersion | None) -> dict[str, Tested]:
     data = case.places.study(case.spec.name) / "data"
     scores = case.score_on_test(TestJob(models=models, data=data, output=case.output))
     return {
-        name: Tested(read_parquet(case.output / name / "predictions.parquet"), found) for name, found in scores.items()
+        name: Contender(read_parquet(case.output / name / "predictions.parquet"), found) for name, found in scores.items()
     }
 
 
@@ -270,7 +270,7 @@ def _decision(
     )
 
 
-def _registered(case: _Case, tested: Tested) -> ModelVersion:
+def _registered(case: _Case, tested: Contender) -> ModelVersion:
     """The winner's version, with a model card that says how it was tested."""
     study, trial, _ = case.key.split("/")
     directory = case.winner.directory
