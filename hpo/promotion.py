@@ -243,7 +243,8 @@ def _tested(case: _Case, champion: ModelVersion | None) -> dict[str, Contender]:
     data = case.places.study(case.spec.name) / "data"
     scores = case.score_on_test(TestJob(models=models, data=data, output=case.output))
     return {
-        name: Contender(read_parquet(case.output / name / "predictions.parquet"), found) for name, found in scores.items()
+        name: Contender(read_parquet(case.output / name / "predictions.parquet"), found)
+        for name, found in scores.items()
     }
 
 
