@@ -67,6 +67,7 @@ class Errands:
         for errand in errands:
             if (result := finished(errand)) is not None:
                 found[errand.name] = result
+                self.controller.mirror.changed(errand.directory)
             else:
                 waiting.append((errand, 0, 1))
         told = False

@@ -95,6 +95,35 @@ class Confirmation(Frozen):
     the default, less training), or the higher mean."""
 
 
+class Promotion(Frozen):
+    """When the winner takes the place of the reigning champion. It may be changed while a study lives."""
+
+    policy: Literal["better", "non_inferior_and_cheaper"] = "better"
+    """`better`: a paired one-sided test on the locked test rows says so. `non_inferior_and_cheaper`: it is surely not
+    worse by more than `margin`, and has fewer parameters or is a tenth faster."""
+    alpha: Number = Field(default=0.05, gt=0, lt=0.5)
+    """Chance that any of all challengers on the same test rows, however many, is promoted without being better. The
+    k-th look at the rows has the level `alpha * 6 / (pi k)^2`."""
+    minimum_effect: Number = Field(default=0.0, ge=0)
+    """How much better the deciding metric must at least be, in the metric's own unit."""
+    margin: Number | None = Field(default=None, gt=0)
+    """How much worse is still as good, for `non_inferior_and_cheaper`, in the metric's own unit."""
+    floors: dict[str, Number] = Field(default_factory=dict)
+    """What the candidate must reach on the test rows: a metric (`accuracy: 0.8`; of one that is to be small, the most
+    that it may be), the recall of a class (`class NAME: 0.7`), or the accuracy on texts of some length
+    (`1 to 40 characters: 0.7`)."""
+    max_megabytes: Number | None = Field(default=None, gt=0)
+    """Size of the exported model."""
+    max_latency_ms: Number | None = Field(default=None, gt=0)
+    """Time to classify one text, in milliseconds on the machine that tests it."""
+
+    @model_validator(mode="after")
+    def _has_a_margin(self) -> Self:
+        if self.policy == "non_inferior_and_cheaper" and self.margin is None:
+            raise ValueError("non_inferior_and_cheaper needs a margin: how much worse is still as good")
+        return self
+
+
 class Workers(Frozen):
     """Processes that train side by side on this machine."""
 
@@ -199,6 +228,8 @@ class StudySpec(Frozen):
     """How much of this machine is used."""
     register_as: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
     """Registered model that the winner becomes a version of; nothing is registered where this is left out."""
+    promotion: Promotion = Promotion()
+    """When the winner becomes champion of that model."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seeds the sampler. What the trials draw is seeded by `run.seed`."""
 
