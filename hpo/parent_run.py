@@ -8,10 +8,10 @@ from pathlib import Path
 import optuna
 from mlflow import MlflowClient
 
+from hpo.decision import Decision
 from hpo.lease import Lease
 from hpo.ledger import printable
 from hpo.places import Places
-from hpo.promotion import Decision
 from hpo.report import draw_study, summary
 from hpo.scheduling import schedule_in_words
 from hpo.spec import StudySpec

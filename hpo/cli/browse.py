@@ -41,7 +41,7 @@ def show(
     storage: Storage = None,
 ) -> None:
     """Show a study's trials, or everything about one trial."""
-    from hpo.listing import one_trial, trials
+    from hpo.listing import looks_at_test, one_trial, trials
     from hpo.places import find_places
 
     places = find_places(storage=storage)
@@ -50,6 +50,8 @@ def show(
         print_json(found)
     elif trial is None:
         _print_trials(found)
+        if (looks := looks_at_test(places, study)) is not None:
+            screen().print(looks)
     else:
         screen().print(pairs(found))
 

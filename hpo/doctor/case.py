@@ -108,7 +108,8 @@ class Case:
     @property
     def spent(self) -> str | None:
         """Why the budget is spent, as far as it can be told from outside; None where it may go on."""
-        return spent(self.spec.budget, Progress(len(self.finished), minutes=self.row.seconds / 60))
+        progress = Progress(len(self.finished), minutes=self.row.seconds / 60)
+        return spent(self.spec.budget, progress, kept=self.spec.kept_for_confirmation)
 
     @property
     def is_over(self) -> bool:
