@@ -36,6 +36,7 @@ def finish_model(job: FinishJob, *, watch: Watch) -> CalibrationFacts:
     layer = last_layer(classifier)
     predictions = answers(classifier, open_dataset(job.data), "calibrate", watch=watch)
     facts = calibrate(predictions, temperature=job.temperature and layer is not None, metric=job.threshold)
+    facts = _in_order(facts, predictions.names, classifier.labels)
     if job.temperature and layer is None:
         facts = replace(facts, notes=(_NO_LAST_LAYER, *facts.notes))
     with new_directory(job.output) as beside:
@@ -48,6 +49,12 @@ def finish_model(job: FinishJob, *, watch: Watch) -> CalibrationFacts:
         seal(beside, ours)
         _compare(golden, classifier, facts.temperature)
     return facts
+
+
+def _in_order(facts: CalibrationFacts, ours: tuple[str, ...], theirs: tuple[str, ...]) -> CalibrationFacts:
+    """The facts with thresholds in the order of the model's classes, whatever that of the data is."""
+    thresholds = facts.thresholds
+    return replace(facts, thresholds=thresholds and tuple(thresholds[ours.index(label)] for label in theirs))
 
 
 def last_layer(classifier: Classifier) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.predictions import Predictions
 from pipelines.scores import BINS
 
 Floats = NDArray[np.float64]
@@ -93,6 +94,11 @@ COUNTED: Mapping[str, Callable[[Floats], Floats]] = {
     "mcc": _mcc,
 }
 """Scores that count decisions alone: of confusion tables, (R, classes, classes), true class first, each of sum 1."""
+
+
+def judged(predictions: Predictions, metric: str) -> Floats:
+    """What a score is computed from, (rows, classes): probabilities, weighed by thresholds where decisions count."""
+    return predictions.weighed if metric in COUNTED else predictions.probabilities
 
 
 def _log_losses(labels: Labels, probabilities: Floats) -> Floats:

@@ -186,6 +186,15 @@ def test_thresholds_decide_wherever_the_model_answers(
     assert table["probability"].tolist() == pytest.approx(np.where(decided, second, 1 - second), abs=1e-6)
 
 
+def test_thresholds_are_kept_in_the_order_of_the_models_classes(
+    trained: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_dataset(flipped(open_dataset(rows)), tmp_path / "flipped")
+    hot(monkeypatch, thresholds=(0.9, 0.1), metric="mcc")
+    finish_model(FinishJob(trained, tmp_path / "flipped", tmp_path / "final", threshold="mcc"), watch=Unwatched())
+    assert open_model(tmp_path / "final").thresholds == (0.1, 0.9)
+
+
 def flipped(dataset: Dataset) -> Dataset:
     return replace(dataset, labels=dataset.labels[::-1])
 

@@ -109,8 +109,8 @@ def _is_sound(directory: Path) -> bool:
 def _models(case: Case) -> Iterator[Finding]:
     """The best trial's model whole, and of the finished trials no other's."""
     best = case.best
-    for number in case.finished:
-        model = case.directory(number) / "model"
+    for model in (case.directory(number) / name for number in case.finished for name in ("model", "final")):
+        number = int(model.parent.name.removeprefix("trial-"))
         if model.exists() and (best is None or number != best.number):
             what = f"{model} is kept, and the best trial is {'none' if best is None else best.number}"
             yield Finding("I9", case.name, number, what, Remedy(Cure.REMOVE, str(model)))
