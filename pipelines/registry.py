@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.export import read_facts
+from pipelines.files import built_once, remove
 from pipelines.loader import verify
 from pipelines.predictions import Predictions, read_parquet
 
@@ -134,16 +135,23 @@ def pull(client: MlflowClient, version: ModelVersion, directory: Path) -> Path:
 
 
 def pulled(client: MlflowClient, version: ModelVersion, cache: Path) -> Path:
-    """`pull` into a cache, or what an earlier call left there (verified again)."""
+    """`pull` into a cache, or what an earlier call left there (verified again); of several at once, one downloads."""
     directory = cache / f"{version.name}-{version.version}-{version.tags.get('hpo.weights', '')[:16]}"
-    if directory.is_dir():
-        try:
-            verify(directory)
-        except ModelError:
-            shutil.rmtree(directory)
-        else:
-            return directory
-    return pull(client, version, directory)
+
+    def put(place: Path) -> None:
+        remove(place)
+        pull(client, version, place)
+
+    return built_once(directory, read=_verified, write=put)
+
+
+def _verified(directory: Path) -> Path | None:
+    """The directory, where a model lies in it as it was written."""
+    try:
+        verify(directory)
+    except ModelError:
+        return None
+    return directory
 
 
 def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:
