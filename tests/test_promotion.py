@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,17 +22,22 @@ from typer.testing import CliRunner
 from hpo import champion as champion_module
 from hpo.champion import roll_back, settle
 from hpo.cli import app
+from hpo.executors import WorkerLostError
 from hpo.history import History
+from hpo.launch import _OnWorker
 from hpo.lease import Holder, LeaseLostError, LeaseRow, leased, name_for
 from hpo.openings import Openings
 from hpo.promotion import Winner
+from hpo.storage import definition
 from pipelines import registry
 from pipelines.data import text_hashes
 from pipelines.errors import ModelError, StorageError
 from pipelines.files import read_json
 from pipelines.loader import verify
+from pipelines.segment import TestJob
 from tests.court import Court, a_dataset, pack
 from tests.faults import shows
+from tests.stub import a_spec
 
 NOT_BETTER = "not better than the champion on the locked test rows (accuracy)"
 
@@ -334,6 +340,45 @@ def test_a_lease_that_another_holds_is_waited_for_and_then_named(court: Court, m
     assert str(held.value).startswith("model 'sentiment' is being promoted or rolled back by process ")
     assert court.champion() is None
     assert court.promote(winner).alias == "champion"
+
+
+class Mortal:
+    """An executor whose worker dies at the first few tasks."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.asked = deaths, list[tuple[str, Any]]()
+
+    def submit(self, task: str, payload: Any, *, key: str) -> "Future[Any]":
+        self.asked.append((task, payload))
+        future: Future[Any] = Future()
+        if len(self.asked) <= self.deaths:
+            future.set_exception(WorkerLostError("killed by signal 9"))
+        else:
+            future.set_result({"candidate": {"accuracy": 0.8}})
+        return future
+
+
+@shows("SIGKILL worker", "J")
+def test_a_worker_that_dies_over_the_winner_is_replaced_and_asked_again(tmp_path: Path) -> None:
+    mortal = Mortal(deaths=2)
+    court = _OnWorker(mortal)  # type: ignore[arg-type]
+    job = TestJob({}, tmp_path, tmp_path)
+    assert court.score_on_test(job) == {"candidate": {"accuracy": 0.8}}
+    assert mortal.asked == [("pipelines.locked:score_on_test", job)] * 3
+    for_ever = Mortal(deaths=9)
+    with pytest.raises(ModelError) as died:
+        _OnWorker(for_ever).prove(tmp_path)  # type: ignore[arg-type]
+    assert str(died.value) == "the worker that was to test the winner died 3 times: killed by signal 9"
+    assert for_ever.asked == [("pipelines.proof:prove", tmp_path)] * 3
+
+
+@shows("changed spec or data", "J")
+def test_what_promotion_asks_for_may_change_while_a_study_lives(court: Court) -> None:
+    strict = a_spec(promotion={"floors": {"accuracy": 0.99}})
+    assert definition(strict, data_digest="d") == definition(a_spec(), data_digest="d")
+    winner = court.winner("one", right=320)
+    assert court.promote(winner, promotion={"floors": {"accuracy": 0.99}}).alias == "challenger"
+    assert court.promote(winner).alias == "challenger", "what was decided stays, whatever is asked for later"
 
 
 def test_a_lease_has_room_for_any_name() -> None:
