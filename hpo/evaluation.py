@@ -7,6 +7,7 @@ from typing import Any
 from hpo.ledger import Ledger
 from hpo.listing import storage_exists
 from hpo.openings import EVALUATE, Openings
+from hpo.patience import in_one_line
 from hpo.places import Places
 from pipelines import registry
 from pipelines.data import open_dataset, rows_digest
@@ -42,7 +43,7 @@ def evaluate(reference: str, *, places: Places, score_on_test: Scorer) -> Evalua
     `DataError` where the study's data is not here, or is not what the model was trained on.
     """
     client = connect(places.tracking)
-    with tracking_errors(places.tracking):
+    with in_one_line(places.storage), tracking_errors(places.tracking, alone=False):
         version = registry.find_version(client, reference)
         study = str(version.tags.get("hpo.study"))
         folder = places.study(study)

@@ -173,7 +173,7 @@ def roll_back_model(name: str, *, places: Places) -> ReignRow:
     from pipelines.loader import open_model
 
     ledger = known_model(name, places)
-    with in_one_line(places.storage), tracking_errors(places.tracking):
+    with in_one_line(places.storage), tracking_errors(places.tracking, alone=False):
         return roll_back(name, ledger=ledger, client=connect(places.tracking), prove=open_model)
 
 

@@ -48,7 +48,7 @@ class Candidate:
 
 def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVersion:
     """The registered version of a candidate: found by its key, or uploaded and created."""
-    if found := _version_with_key(client, name, candidate.key):
+    if found := _only_version(client, name, candidate.key):
         return found
     _ensure_name(client, name)
     model_id = _uploaded(client, name, candidate)
@@ -60,7 +60,7 @@ def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVers
         description=candidate.description,
         tags={KEY: candidate.key, **candidate.tags},
     )
-    return _version_with_key(client, name, candidate.key) or made  # of two that a lost reply made, always the same one
+    return _only_version(client, name, candidate.key) or made
 
 
 def find_version(client: MlflowClient, reference: str) -> ModelVersion:
@@ -258,9 +258,13 @@ def _ensure_name(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name, description=f"Text classifier {name}, promoted by hpo.")
 
 
-def _version_with_key(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
+def _only_version(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
+    """The version of a key, or None. When a reply is lost, MLflow's client asks again, and two are made: one goes."""
     found = [version for version in _versions(client, name) if version.tags.get(KEY) == key]
-    return min(found, key=lambda version: int(version.version), default=None)
+    first, *others = sorted(found, key=lambda version: int(version.version)) or [None]
+    for other in others:
+        client.delete_model_version(name, other.version)
+    return first
 
 
 def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:

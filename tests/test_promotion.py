@@ -27,6 +27,7 @@ from hpo.history import History
 from hpo.launch import _OnWorker
 from hpo.lease import Holder, LeaseLostError, LeaseRow, leased, name_for
 from hpo.openings import Openings
+from hpo.patience import in_one_line
 from hpo.promotion import Winner
 from hpo.storage import definition
 from pipelines import registry
@@ -332,6 +333,40 @@ def test_a_tracker_that_does_not_answer_is_not_taken_for_one_without_a_champion(
 
 
 @shows("database away", "J")
+@pytest.mark.parametrize("name", ["decide", "close"])
+def test_a_ledger_that_goes_away_is_one_line_and_the_next_promotion_finishes(
+    court: Court, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    court.asks("one", right=320)
+    winner = court.winner("two", right=390)
+
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise sa.exc.OperationalError("UPDATE", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, name, away)
+        with pytest.raises(StorageError) as caught, in_one_line(court.places.storage):
+            court.promote(winner)
+    assert str(caught.value).startswith(
+        f"storage {court.places.storage}: server closed the connection; nothing is lost"
+    )
+    assert court.promote(winner).alias == "champion"
+    assert court.reigns() == [("1", None, "promoted"), ("2", "1", "promoted")]
+
+
+@shows("tracker away", "J")
+def test_a_lost_reply_leaves_one_version(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MlflowClient.create_model_version
+
+    def twice(self: MlflowClient, *args: Any, **kwargs: Any) -> Any:
+        real(self, *args, **kwargs)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", twice)
+    assert court.asks("one", right=320).version == "1"
+    assert [str(one.version) for one in court.client.search_model_versions("name = 'sentiment'")] == ["1"]
+
+
 def test_a_lease_that_another_holds_is_waited_for_and_then_named(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(champion_module, "_PATIENCE_SECONDS", 0.5)
     winner = court.winner("one", right=320)
