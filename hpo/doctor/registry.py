@@ -135,7 +135,8 @@ def _history(
             what = f"{model.name}@{CHAMPION} was to become version {last.version}, and that was cut short"
             yield Finding("I11", study, None, what, advice=finish.replace("enters", "finishes"))
         elif now != last.version:
-            what = f"{model.name}@{CHAMPION} means version {now}, the history says {last.version}: other hands moved it"
+            means = f"version {now}" if now else "nothing"
+            what = f"{model.name}@{CHAMPION} means {means}, the history says {last.version}: other hands moved it"
             yield Finding("I11", study, None, what, advice=finish)
     crowned = {row.version for row in reigns}
     for decision in (json.loads(row.decision) for row in decisions):
