@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from hpo.budget import Progress, settled, spent
 from hpo.champion import roll_back
 from hpo.confirm import select_winner
 from hpo.decision import Decision
 from hpo.estimate import estimate
-from hpo.executors import Executor
+from hpo.executors import Executor, WorkerLostError
 from hpo.gate import refuse_unknown_floors
 from hpo.history import ReignRow
 from hpo.lease import Lease, leased
@@ -41,6 +42,7 @@ from pipelines.segment import Choice, FinishJob, TestJob, WarmUpJob
 from pipelines.tracking import connect, is_away, tracking_errors
 
 _PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
+_ATTEMPTS = 3  # to test or prove a model, when workers die
 _BRIEF_SECONDS = 5.0  # the same for a study that was stopped on request
 
 
@@ -181,7 +183,7 @@ def roll_back_model(name: str, *, places: Places) -> ReignRow:
     from pipelines.loader import prove
 
     ledger = known_model(name, places)
-    with in_one_line(places.storage), tracking_errors(places.tracking):
+    with in_one_line(places.storage), tracking_errors(places.tracking, alone=False):
         return roll_back(name, ledger=ledger, client=connect(places.tracking), prove=prove)
 
 
@@ -371,9 +373,15 @@ class _OnWorker:
 
     def _done(self, task: str, payload: Any, *, key: str) -> Any:
         start = time.monotonic()
-        answer = self._executor.submit(task, payload, key=key).result()
-        self.seconds += time.monotonic() - start
-        return answer
+        again = Retrying(
+            retry=retry_if_exception_type(WorkerLostError), stop=stop_after_attempt(_ATTEMPTS), reraise=True
+        )
+        try:
+            return again(lambda: self._executor.submit(task, payload, key=key).result())
+        except WorkerLostError as error:
+            raise ModelError(f"the worker that was to test the winner died {_ATTEMPTS} times: {error}") from error
+        finally:
+            self.seconds += time.monotonic() - start
 
 
 @contextmanager

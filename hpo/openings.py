@@ -76,4 +76,5 @@ def in_words(counts: Mapping[str, int]) -> str:
     if not total:
         return "never opened"
     reasons = ", ".join(f"{count} for {why}" for why, count in sorted(counts.items(), key=lambda one: -one[1]))
-    return f"opened {'once' if total == 1 else f'{total} times'} ({reasons})"
+    times = {1: "once", 2: "twice"}.get(total, f"{total} times")
+    return f"opened {times} ({reasons})"

@@ -103,6 +103,7 @@ def _foretold(spec: StudySpec, staff: Staff, found: Estimate, *, free: float) ->
         "compile": "; ".join(f"{name}: {choice.value} ({choice.reason})" for name, choice in compiling.items()),
         "time": f"about {found.seconds / 60:.1f} minutes on a machine as busy as when it was measured: "
         f"{spec.budget.trials} trials as costly as {found.full_trials:.1f} full ones, {found.start_up:.0f} s to start, "
+        f"{found.confirmation:.0f} s to train the finalists anew, "
         f"{found.end:.0f} s to end",
         "time of a trial": f"about {found.trial / 60:.1f} minutes to its end, the mean over the space",
         "memory": f"about {found.peak / GIB:.1f} GiB a worker at the most, {memory} "

@@ -122,7 +122,7 @@ def promote(
         raise ModelError(f"study {spec.name!r} has no test rows to promote by; set data.fractions.test or data.test")
     key, rows = _key(spec, winner), rows_digest(dataset.labels, dataset.splits["test"])
     case = _Case(spec, winner, key, dataset, rows, places, ledger, client, score_on_test, prove, finish)
-    with tracking_errors(places.tracking):
+    with tracking_errors(places.tracking, alone=False):
         settle(case.model, ledger=ledger, client=client)
         made = History(ledger).decision(case.model, key)
         decision = _decided(case, force=force) if made is None else read_decision(made)
@@ -164,6 +164,7 @@ def _decided(case: _Case, *, force: str | None) -> Decision:
         decision = _decision(case, version, champion, verdict, scores=tested["candidate"].scores)
         if force is not None and not verdict.wins:
             decision = _against_the_gate(decision, force)
+        _publish_test(case, decision)
         if _entered(case, decision, expected=expected):
             return decision
     raise StorageError(f"model {case.model!r}: others keep promoting to it; try again")
@@ -361,17 +362,21 @@ def _card_facts(case: _Case, scores: Mapping[str, float]) -> CardFacts:
 
 
 def _publish(case: _Case, decision: Decision) -> None:
-    """The decision with its figures and the locked scores on the run, and in tags of the version."""
-    client, run_id = case.client, case.run_id
+    """The decision with its figures on the run, and in tags of the version."""
     write_json(case.output / "decision.json", asdict(decision))
-    np.save(case.output / registry.ROWS_FILE, _training_texts(case.dataset), allow_pickle=False)
+    case.client.log_artifact(case.run_id, str(case.output / "decision.json"))
+    for name, text in decision.as_tags().items():
+        case.client.set_model_version_tag(decision.model, decision.version, name, text)
+
+
+def _publish_test(case: _Case, decision: Decision) -> None:
+    """The locked scores and predictions on the run, and hashes of the texts that its training saw."""
+    client, run_id = case.client, case.run_id
     metrics = [Metric(f"test/{name}", value, timestamp=0, step=0) for name, value in decision.scores.items()]
     client.log_batch(run_id, metrics=metrics)
     client.log_artifacts(run_id, str(case.output / "candidate"), artifact_path="test")
-    for name in ("decision.json", registry.ROWS_FILE):
-        client.log_artifact(run_id, str(case.output / name))
-    for name, text in decision.as_tags().items():
-        client.set_model_version_tag(decision.model, decision.version, name, text)
+    np.save(case.output / registry.ROWS_FILE, _training_texts(case.dataset), allow_pickle=False)
+    client.log_artifact(run_id, str(case.output / registry.ROWS_FILE))
 
 
 def _training_texts(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.uint64]]:

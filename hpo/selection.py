@@ -101,6 +101,13 @@ class Selection:
         if any(one.default for one in self.contestants if one.trial == self.trial) and len(self.contestants) > 1:
             yield "no trial of the search beats the known-good default with confidence"
 
+    def as_metrics(self) -> dict[str, float]:
+        """The figures for the study's run; those that are not defined are left out."""
+        name = f"{'confirmed' if self.confirmed else 'unconfirmed'}/{self.metric}"
+        figures = {name: self.score, f"{name}.low": self.low, f"{name}.high": self.high}
+        figures |= {f"baseline/{rival.name}": rival.score for rival in self.rivals if rival.name in _NAMES}
+        return {key: value for key, value in figures.items() if math.isfinite(value)}
+
     def write(self, report: Path) -> None:
         """Keep it in a study's report directory."""
         report.mkdir(parents=True, exist_ok=True)

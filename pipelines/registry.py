@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.export import read_facts
+from pipelines.files import built_once, remove
 from pipelines.loader import admit, verify
 from pipelines.predictions import Predictions, read_parquet
 
@@ -47,7 +48,7 @@ class Candidate:
 
 def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVersion:
     """The registered version of a candidate: found by its key, or uploaded and created."""
-    if found := _version_with_key(client, name, candidate.key):
+    if found := _only_version(client, name, candidate.key):
         return found
     _ensure_name(client, name)
     model_id = _uploaded(client, name, candidate)
@@ -59,7 +60,7 @@ def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVers
         description=candidate.description,
         tags={KEY: candidate.key, **candidate.tags},
     )
-    return _version_with_key(client, name, candidate.key) or made  # of two that a lost reply made, always the same one
+    return _only_version(client, name, candidate.key) or made
 
 
 def find_version(client: MlflowClient, reference: str) -> ModelVersion:
@@ -134,16 +135,23 @@ def pull(client: MlflowClient, version: ModelVersion, directory: Path) -> Path:
 
 
 def pulled(client: MlflowClient, version: ModelVersion, cache: Path) -> Path:
-    """`pull` into a cache, or what an earlier call left there (verified again)."""
+    """`pull` into a cache, or what an earlier call left there (verified again); of several at once, one downloads."""
     directory = cache / f"{version.name}-{version.version}-{version.tags.get('hpo.weights', '')[:16]}"
-    if directory.is_dir():
-        try:
-            verify(directory)
-        except ModelError:
-            shutil.rmtree(directory)
-        else:
-            return directory
-    return pull(client, version, directory)
+
+    def put(place: Path) -> None:
+        remove(place)
+        pull(client, version, place)
+
+    return built_once(directory, read=_verified, write=put)
+
+
+def _verified(directory: Path) -> Path | None:
+    """The directory, where a model lies in it as it was written."""
+    try:
+        verify(directory)
+    except ModelError:
+        return None
+    return directory
 
 
 def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:
@@ -256,9 +264,13 @@ def _ensure_name(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name, description=f"Text classifier {name}, promoted by hpo.")
 
 
-def _version_with_key(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
+def _only_version(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
+    """The version of a key, or None. When a reply is lost, MLflow's client asks again, and two are made: one goes."""
     found = [version for version in _versions(client, name) if version.tags.get(KEY) == key]
-    return min(found, key=lambda version: int(version.version), default=None)
+    first, *others = sorted(found, key=lambda version: int(version.version)) or [None]
+    for other in others:
+        client.delete_model_version(name, other.version)
+    return first
 
 
 def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:

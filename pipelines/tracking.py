@@ -48,11 +48,16 @@ _LONGEST_PARAM = 6_000
 
 
 @contextmanager
-def tracking_errors(uri: str) -> Iterator[None]:
-    """Turns a tracker that does not answer into one line, without secrets."""
+def tracking_errors(uri: str, *, alone: bool = True) -> Iterator[None]:
+    """Turns a tracker that does not answer into one line, without secrets.
+
+    `alone`: False where another database is used as well, whose own errors are not the tracker's; MLflow wraps its own.
+    """
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, ImportError) as error:
+        if isinstance(error, SQLAlchemyError) and not alone:
+            raise
         cause = _printable(str(error).strip().partition("\n")[0][:300])
         raise StorageError(f"tracking {_printable(uri)}: {cause}") from error
 

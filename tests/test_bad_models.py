@@ -363,7 +363,7 @@ def test_m07_a_store_that_lists_files_outside_the_model_is_refused(
 
 def test_a_damaged_copy_in_the_cache_is_fetched_again(registered: Registered) -> None:
     before = registered.classify("sentiment")
-    (copy,) = (registered.home / "cache" / "models").iterdir()
+    (copy,) = (registered.home / "cache" / "models").glob("sentiment-1-*/")
     (copy / "evil.py").write_text(code(registered))
     assert registered.classify("sentiment") == before
     assert not (copy / "evil.py").exists()

@@ -22,6 +22,7 @@ from hpo.cli import app
 from hpo.doctor import Examination, examine, treat
 from hpo.doctor import secrets as doctor_secrets
 from hpo.executors.local import LocalExecutor
+from hpo.history import PROMOTED, History, a_reign
 from hpo.lease import leased
 from hpo.ledger import Ledger
 from hpo.places import Places
@@ -185,7 +186,11 @@ def promoted(home: Path, finished: Path, tiny_bert: Path, tmp_path_factory: pyte
     version = register(patient.client, "sentiment", Candidate(key, patient.run_id(BEST), model, "", tags))
     patient.client.set_registered_model_alias("sentiment", "champion", version.version)
     ledger = Ledger(patient.places.storage)
-    ledger.add_decision(model="sentiment", key=key, at="now", decision={"alias": "champion"})
+    history = History(ledger)
+    made = {"alias": "champion", "version": "1", "verdict": {"wins": True}}
+    reign = a_reign("sentiment", version="1", previous=None, kind=PROMOTED, why="the first", key=key)
+    history.decide(model="sentiment", key=key, decision=made, reign=reign)
+    history.close("sentiment")
     spec = a_spec(register_as="sentiment")
     ledger.open_study("toy", {}, spec=spec.model_dump_json())
     return keep(home, tmp_path_factory)
@@ -649,8 +654,12 @@ def test_a_version_that_cannot_be_downloaded_is_found(registered: Patient) -> No
 
 def test_an_alias_of_a_version_that_is_gone_is_found(registered: Patient) -> None:
     registered.sql("mlflow.db", "UPDATE registered_model_aliases SET version = 9")
-    found: Found = [("I11", None, "sentiment@champion means version 9, which does not exist")]
-    assert_advised(registered, found, "point the alias to a sound version, or delete it")
+    found: Found = [
+        ("I11", None, "sentiment@champion means version 9, which does not exist"),
+        ("I11", None, "sentiment@champion means version 9, the history says 1: other hands moved it"),
+    ]
+    advice = ("point the alias to a sound version, or delete it", ENTER)
+    assert_advised(registered, found, *advice)
 
 
 def test_an_alias_of_a_version_that_is_not_ready_is_found(registered: Patient) -> None:
@@ -672,7 +681,53 @@ def test_a_version_that_nobody_decided_about_is_found(registered: Patient) -> No
 def test_a_decision_about_a_version_that_is_gone_is_found(registered: Patient) -> None:
     registered.client.delete_model_version("sentiment", "1")
     what = f"the ledger decided about sentiment (toy/{BEST}/abc), and no version of that key exists"
-    assert_advised(registered, [("I11", None, what)], "was the version deleted? Restore MLflow from a backup")
+    found: Found = [
+        ("I11", None, "sentiment@champion means nothing, the history says 1: other hands moved it"),
+        ("I11", None, what),
+    ]
+    assert_advised(registered, found, ENTER, "was the version deleted? Restore MLflow from a backup")
+
+
+def test_a_decision_about_another_version_is_found(registered: Patient) -> None:
+    changed = json.dumps({"alias": "challenger", "version": "7", "verdict": {}})
+    registered.sql("studies.db", "UPDATE hpo_decisions SET decision = ?", changed)
+    what = "the ledger decided about sentiment/7, and its key is version 1's"
+    assert_advised(registered, [("I11", None, what)], "was MLflow restored from an older backup?")
+
+
+ENTER = "hpo promote toy or hpo rollback sentiment enters it"
+
+
+def test_an_alias_that_other_hands_have_moved_is_found(registered: Patient) -> None:
+    registered.client.delete_registered_model_alias("sentiment", "champion")
+    found: Found = [("I11", None, "sentiment@champion means nothing, the history says 1: other hands moved it")]
+    assert_advised(registered, found, ENTER)
+
+
+def test_a_champion_whose_alias_was_not_moved_before_a_kill_is_found(registered: Patient) -> None:
+    registered.sql("studies.db", "UPDATE hpo_reigns SET done = 0")
+    found: Found = [("I11", None, "sentiment@champion was to become version 1, and that was cut short")]
+    assert_advised(registered, found, "hpo promote toy or hpo rollback sentiment finishes it")
+
+
+def test_a_gap_in_the_history_is_found(registered: Patient) -> None:
+    history = History(Ledger(registered.places.storage))
+    history.begin(a_reign("sentiment", version="1", previous="5", kind=PROMOTED, why="better"))
+    history.close("sentiment")
+    found: Found = [("I11", None, "the history of sentiment has a gap: version 1 reigned, then 5 did")]
+    assert_advised(registered, found, "rows are missing: restore the ledger from a backup")
+
+
+def test_a_champion_that_the_history_does_not_tell_of_is_found(registered: Patient) -> None:
+    registered.sql("studies.db", "DELETE FROM hpo_reigns")
+    found: Found = [("I11", None, "sentiment/1 was made champion, and the history does not tell of it")]
+    assert_advised(registered, found, "rows are missing: restore the ledger from a backup")
+
+
+def test_of_decisions_before_there_was_a_history_none_is_asked_for(registered: Patient) -> None:
+    registered.sql("studies.db", "DELETE FROM hpo_reigns")
+    registered.sql("studies.db", "UPDATE hpo_decisions SET decision = ?", json.dumps({"alias": "champion"}))
+    assert registered.found() == []
 
 
 # Who is at work, and what must not be told

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,17 +22,23 @@ from typer.testing import CliRunner
 from hpo import champion as champion_module
 from hpo.champion import roll_back, settle
 from hpo.cli import app
+from hpo.executors import WorkerLostError
 from hpo.history import History
+from hpo.launch import _OnWorker
 from hpo.lease import Holder, LeaseLostError, LeaseRow, leased, name_for
 from hpo.openings import Openings
+from hpo.patience import in_one_line
 from hpo.promotion import Winner
+from hpo.storage import definition
 from pipelines import registry
 from pipelines.data import text_hashes
 from pipelines.errors import ModelError, StorageError
 from pipelines.files import read_json
 from pipelines.loader import verify
+from pipelines.segment import TestJob
 from tests.court import Court, a_dataset, pack
 from tests.faults import shows
+from tests.stub import a_spec
 
 NOT_BETTER = "not better than the champion on the locked test rows (accuracy)"
 
@@ -303,7 +310,7 @@ def test_a_promoter_that_slept_past_its_lease_leaves_the_alias_to_who_took_over(
     slow_reigned = moment != "before it decides"
     assert len(court.reigns()) == (3 if slow_reigned else 2), "a reign that was entered has been, before the better one"
     later = court.promote(slow)
-    assert (later.alias, court.champion()) == ("champion" if slow_reigned else "challenger", best.version)
+    assert (later.alias, court.champion()) == ("champion" if slow_reigned else "challenger", str(best.version))
 
 
 @shows("tracker away", "J")
@@ -326,6 +333,40 @@ def test_a_tracker_that_does_not_answer_is_not_taken_for_one_without_a_champion(
 
 
 @shows("database away", "J")
+@pytest.mark.parametrize("name", ["decide", "close"])
+def test_a_ledger_that_goes_away_is_one_line_and_the_next_promotion_finishes(
+    court: Court, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    court.asks("one", right=320)
+    winner = court.winner("two", right=390)
+
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise sa.exc.OperationalError("UPDATE", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, name, away)
+        with pytest.raises(StorageError) as caught, in_one_line(court.places.storage):
+            court.promote(winner)
+    assert str(caught.value).startswith(
+        f"storage {court.places.storage}: server closed the connection; nothing is lost"
+    )
+    assert court.promote(winner).alias == "champion"
+    assert court.reigns() == [("1", None, "promoted"), ("2", "1", "promoted")]
+
+
+@shows("tracker away", "J")
+def test_a_lost_reply_leaves_one_version(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MlflowClient.create_model_version
+
+    def twice(self: MlflowClient, *args: Any, **kwargs: Any) -> Any:
+        real(self, *args, **kwargs)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_model_version", twice)
+    assert court.asks("one", right=320).version == "1"
+    assert [str(one.version) for one in court.client.search_model_versions("name = 'sentiment'")] == ["1"]
+
+
 def test_a_lease_that_another_holds_is_waited_for_and_then_named(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(champion_module, "_PATIENCE_SECONDS", 0.5)
     winner = court.winner("one", right=320)
@@ -334,6 +375,45 @@ def test_a_lease_that_another_holds_is_waited_for_and_then_named(court: Court, m
     assert str(held.value).startswith("model 'sentiment' is being promoted or rolled back by process ")
     assert court.champion() is None
     assert court.promote(winner).alias == "champion"
+
+
+class Mortal:
+    """An executor whose worker dies at the first few tasks."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.asked = deaths, list[tuple[str, Any]]()
+
+    def submit(self, task: str, payload: Any, *, key: str) -> "Future[Any]":
+        self.asked.append((task, payload))
+        future: Future[Any] = Future()
+        if len(self.asked) <= self.deaths:
+            future.set_exception(WorkerLostError("killed by signal 9"))
+        else:
+            future.set_result({"candidate": {"accuracy": 0.8}})
+        return future
+
+
+@shows("SIGKILL worker", "J")
+def test_a_worker_that_dies_over_the_winner_is_replaced_and_asked_again(tmp_path: Path) -> None:
+    mortal = Mortal(deaths=2)
+    court = _OnWorker(mortal)  # type: ignore[arg-type]
+    job = TestJob({}, tmp_path, tmp_path)
+    assert court.score_on_test(job) == {"candidate": {"accuracy": 0.8}}
+    assert mortal.asked == [("pipelines.locked:score_on_test", job)] * 3
+    for_ever = Mortal(deaths=9)
+    with pytest.raises(ModelError) as died:
+        _OnWorker(for_ever).prove(tmp_path)  # type: ignore[arg-type]
+    assert str(died.value) == "the worker that was to test the winner died 3 times: killed by signal 9"
+    assert for_ever.asked == [("pipelines.proof:prove", tmp_path)] * 3
+
+
+@shows("changed spec or data", "J")
+def test_what_promotion_asks_for_may_change_while_a_study_lives(court: Court) -> None:
+    strict = a_spec(promotion={"floors": {"accuracy": 0.99}})
+    assert definition(strict, data_digest="d") == definition(a_spec(), data_digest="d")
+    winner = court.winner("one", right=320)
+    assert court.promote(winner, promotion={"floors": {"accuracy": 0.99}}).alias == "challenger"
+    assert court.promote(winner).alias == "challenger", "what was decided stays, whatever is asked for later"
 
 
 def test_a_lease_has_room_for_any_name() -> None:
@@ -567,7 +647,7 @@ def hpo(court: Court, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setenv("HPO_HOME", str(court.home))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", court.places.tracking)
     monkeypatch.setenv("HPO_STORAGE", court.places.storage)
-    monkeypatch.setattr("pipelines.loader.open_model", court.prove)
+    monkeypatch.setattr("pipelines.loader.prove", court.prove)
     return lambda *words: CliRunner().invoke(app, list(words))
 
 
@@ -588,8 +668,8 @@ def test_history_tells_who_reigned_and_what_was_decided(court: Court, hpo: Calla
     assert refused["verdict"].keys() >= {"test", "difference", "low", "high", "p", "level", "opening"}
     text = hpo("history", "sentiment").stdout
     assert "sentiment: who was champion" in text
-    assert NOT_BETTER in text
-    assert "exact McNemar" in text
+    assert f"sentiment version 3 is challenger: {NOT_BETTER}\n" in text
+    assert "\n    exact McNemar: p 0.623, level 0.00338, policy better\n    opening 3 of these test rows" in text
     unknown = hpo("history", "sentimant")
     assert unknown.exit_code == 1, "a UserError, which main turns into one line"
     assert isinstance(unknown.exception, ModelError)

@@ -31,38 +31,17 @@ def history(model: Name, as_json: AsJson = False, storage: Storage = None) -> No
         kind = row["kind"] if row["done"] else f"{row['kind']} (cut short)"
         reigns.add_row(row["at"], row["version"] or "none", row["previous"] or "none", kind, row["why"])
     screen().print(reigns)
-    decisions = Table("at", "version", "became", "metric", "value", "champion's", title=f"{model}: what was decided")
-    for name in ("difference", "interval", "test", "p", "level", "opening", "reason"):
-        decisions.add_column(name)
     for row in found["decisions"]:
-        decisions.add_row(*_decision(row))
-    screen().print(decisions)
+        _print_decision(row)
 
 
-def _decision(row: dict[str, Any]) -> list[str]:
-    """The cells of one decision; figures that were not taken are left blank."""
-    told = row.get("verdict") or {}
-    interval = f"{told['low']:+.4f} to {told['high']:+.4f}" if told.get("low") is not None else ""
-    reason = row.get("reason", "") if not row.get("forced") else f"forced: {row['forced']} ({row.get('reason', '')})"
-    return [
-        row["at"],
-        row.get("version", ""),
-        row.get("alias", ""),
-        row.get("metric", ""),
-        _number(row.get("candidate"), ".4f"),
-        _number(row.get("champion"), ".4f"),
-        _number(told.get("difference"), "+.4f"),
-        interval,
-        told.get("test") or "",
-        _number(told.get("p"), ".3g"),
-        _number(told.get("level"), ".3g"),
-        _number(told.get("opening"), "d"),
-        reason,
-    ]
+def _print_decision(row: dict[str, Any]) -> None:
+    from hpo.decision import read_decision
 
-
-def _number(value: Any, form: str) -> str:
-    return "" if value is None else format(value, form)
+    first, *figures = read_decision(row).in_words()
+    screen().print(f"{row['at']}  {first}", soft_wrap=True)
+    for line in figures:
+        screen().print(f"    {line}", soft_wrap=True)
 
 
 def rollback(model: Name, as_json: AsJson = False, tracking_uri: Tracking = None, storage: Storage = None) -> None:

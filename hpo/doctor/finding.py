@@ -54,8 +54,8 @@ class Finding:
     invariant: str
     """A key of `INVARIANTS`."""
     study: str
-    trial: int | None
-    """None where it is not about one trial."""
+    trial: int | str | None
+    """Its number; the name of a training beside the trials; None where it is about neither."""
     what: str
     """In one line, with the figure or the path."""
     remedy: Remedy | None = None

@@ -135,7 +135,8 @@ def _history(
             what = f"{model.name}@{CHAMPION} was to become version {last.version}, and that was cut short"
             yield Finding("I11", study, None, what, advice=finish.replace("enters", "finishes"))
         elif now != last.version:
-            what = f"{model.name}@{CHAMPION} means version {now}, the history says {last.version}: other hands moved it"
+            means = f"version {now}" if now else "nothing"
+            what = f"{model.name}@{CHAMPION} means {means}, the history says {last.version}: other hands moved it"
             yield Finding("I11", study, None, what, advice=finish)
     crowned = {row.version for row in reigns}
     for decision in (json.loads(row.decision) for row in decisions):
@@ -163,11 +164,11 @@ def _decisions(case: Case, models: Sequence[Model], decisions: Sequence[Decision
         if version.tags.get("hpo.study") == case.name and (name, key) not in decided:
             what = f"{name}/{version.version} is registered, and the ledger has no decision about it"
             yield Finding("I11", case.name, _trial(version), what, advice=f"finish it: hpo promote {case.name}")
-    best, wanted = case.best, case.spec.register_as
+    delivered, wanted = case.delivered, case.spec.register_as
     closed = any(run.status == "FINISHED" for run in case.parents)
-    if closed and wanted and best and not any(_is_about(row, wanted, case, best.number) for row in ours):
+    if closed and wanted and delivered and not any(_is_about(row, wanted, case, delivered[0]) for row in ours):
         what = f"the study is over, and nothing was decided about its winner for {wanted}"
-        yield Finding("I11", case.name, best.number, what, advice=f"{AGAIN}, or: hpo promote {case.name}")
+        yield Finding("I11", case.name, delivered[0], what, advice=f"{AGAIN}, or: hpo promote {case.name}")
 
 
 def _another_version(row: DecisionRow, version: ModelVersion) -> str | None:
