@@ -42,7 +42,7 @@ def finish_model(job: FinishJob, *, watch: Watch) -> CalibrationFacts:
     with new_directory(job.output) as beside:
         _copy(job.model, beside)
         if layer is not None and facts.temperature != 1.0:
-            _divide(beside / _WEIGHTS, layer, facts.temperature)
+            _divide(job.model / _WEIGHTS, beside / _WEIGHTS, layer=layer, temperature=facts.temperature)
         ours = replace(read_facts(job.model), calibration=facts)
         seal(beside, ours)  # the classifier reads it
         golden = write_golden(Classifier(beside, device="cpu"), beside)
@@ -87,12 +87,12 @@ def _copy(model: Path, target: Path) -> None:
             shutil.copyfile(file, target / file.name)
 
 
-def _divide(file: Path, layer: str, temperature: float) -> None:
+def _divide(source: Path, target: Path, *, layer: str, temperature: float) -> None:
     """Divide the layer's weights, and its bias where it has one; all others stay, to the bit."""
-    weights = load_file(file)
+    weights = load_file(source)
     for name in [name for name in (f"{layer}.weight", f"{layer}.bias") if name in weights]:
         weights[name] = (weights[name].double() / temperature).to(weights[name].dtype)
-    save_file(weights, file, metadata={"format": "pt"})
+    save_file(weights, target, metadata={"format": "pt"})
 
 
 def _compare(golden: Golden, trained: Classifier, temperature: float) -> None:

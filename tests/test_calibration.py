@@ -82,9 +82,9 @@ def test_the_figures_after_are_of_rows_that_the_fit_has_not_seen(monkeypatch: py
 
 
 def test_a_model_that_is_calibrated_already_stays_as_it_is() -> None:
-    left = [calibrate(drawn(60, seed=seed)) for seed in range(20)]
+    left = [calibrate(drawn(60, seed=seed)) for seed in range(40)]
     kept = [facts for facts in left if facts.temperature == 1.0]
-    assert 3 < len(kept) < 20, "few rows: by chance some seem to gain"
+    assert 28 < len(kept) < 40, "three of four; of so few rows some seem to gain by chance"
     assert {facts.notes for facts in kept} == {
         ("No temperature lowered the log loss of rows that it was not fitted to.",)
     }
