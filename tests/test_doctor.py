@@ -26,6 +26,7 @@ from hpo.history import PROMOTED, History, a_reign
 from hpo.lease import leased
 from hpo.ledger import Ledger
 from hpo.places import Places
+from hpo.records import write_side_record
 from hpo.storage import best_trial, load_study
 from hpo.study import Controller
 from pipelines.config import ModelConfig, TokensConfig
@@ -37,13 +38,14 @@ from pipelines.hpo_classifier import Classifier
 from pipelines.mirror import MirrorThread
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.registry import Candidate, register
+from pipelines.segment import SegmentResult
 from pipelines.tracking import Tracker, connect
 from tests.faults import shows
 from tests.stub import a_controller, a_spec, instruct, make_whole
 
 BEST, FAILED, PRUNED, OTHER = range(4)
 HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": None}
-Found = list[tuple[str, int | None, str]]
+Found = list[tuple[str, int | str | None, str]]
 
 
 @dataclass(frozen=True)
@@ -745,6 +747,64 @@ def test_of_decisions_before_there_was_a_history_none_is_asked_for(registered: P
     registered.sql("studies.db", "DELETE FROM hpo_reigns")
     registered.sql("studies.db", "UPDATE hpo_decisions SET decision = ?", json.dumps({"alias": "champion"}))
     assert registered.found() == []
+
+
+# Trainings beside the trials
+
+
+@pytest.fixture
+def confirmed(patient: Patient) -> tuple[Patient, Path]:
+    """The finished study, which delivers a fresh training of its trial OTHER; and the directory of that."""
+    home = patient.places.study("toy")
+    delivered, baseline = home / f"confirm-{OTHER:05d}-1", home / "baseline-majority"
+    result = SegmentResult(8, 8, 8, {"accuracy": 0.9}, finished=True)
+    for directory, kind in ((delivered, "confirmation"), (baseline, "baseline")):
+        write_side_record(
+            directory, study=a_spec(), kind=kind, about="beside", params={"seed": 7}, state="COMPLETE", result=result
+        )
+        a_tracker(patient.home, "toy").sync_trial(directory)
+    shutil.copytree(patient.trial(BEST) / "model", delivered / "model")
+    (home / "report").mkdir()
+    write_json(home / "report" / "selection.json", {"trial": OTHER, "name": delivered.name})
+    return patient, delivered
+
+
+def a_tracker_again(patient: Patient) -> None:
+    """Close the study's run, which a tracker that is opened sets to RUNNING."""
+    a_tracker(patient.home, "toy").close_study(status="FINISHED", metrics={}, tags={})
+
+
+def test_trainings_beside_the_trials_are_no_strangers(confirmed: tuple[Patient, Path]) -> None:
+    patient, _ = confirmed
+    a_tracker_again(patient)
+    assert patient.found() == []
+
+
+def test_a_training_beside_the_trials_without_its_run_is_sent_anew(confirmed: tuple[Patient, Path]) -> None:
+    patient, delivered = confirmed
+    a_tracker_again(patient)
+    patient.client.delete_run(read_json(delivered / "mirror.json")["run_id"])
+    found: Found = [("I3", delivered.name, "it has no run in MLflow")]
+    assert_mended(patient, found, f"send to MLflow again {delivered}")
+
+
+def test_a_model_that_is_not_delivered_is_removed_and_the_delivered_one_must_be_whole(
+    confirmed: tuple[Patient, Path],
+) -> None:
+    patient, delivered = confirmed
+    a_tracker_again(patient)
+    other = delivered.with_name(f"confirm-{BEST:05d}-1")
+    shutil.copytree(delivered, other)
+    (other / "mirror.json").unlink()
+    write_json(other / "trial.json", read_json(other / "trial.json") | {"name": other.name})
+    a_tracker(patient.home, "toy").sync_trial(other)
+    a_tracker_again(patient)
+    what = f"{other / 'model'} is kept, and the best trial is {BEST}"
+    assert_mended(patient, [("I9", other.name, what)], f"remove {other / 'model'}")
+    (delivered / "model" / "model.safetensors").write_text("other weights")
+    (_, which, said) = patient.found()[0]
+    assert which == delivered.name
+    assert said.startswith("the best model is not whole: ")
 
 
 # Who is at work, and what must not be told
