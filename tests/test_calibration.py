@@ -156,6 +156,8 @@ def test_of_equally_good_thresholds_the_most_probable_class_stays_the_answer() -
     labels = np.arange(60) % 3
     sure = np.where(labels[:, None] == [0, 1, 2], 0.8, 0.1)
     assert fit_thresholds(labels, sure, metric="macro_f1").tolist() == [1 / 3] * 3
+    two = np.arange(60) % 2
+    assert fit_thresholds(two, np.where(two[:, None] == [0, 1], 0.8, 0.2), metric="mcc").tolist() == [0.5, 0.5]
 
 
 @settings(deadline=None, max_examples=30)
