@@ -107,6 +107,7 @@ class _Stage:
             remove(directory / "checkpoints")
             if directory.name != selection.name:
                 remove(directory / "model")
+                remove(directory / "final")
 
     def _candidate(self, number: int, value: float) -> _Candidate:
         directory = self._controller.trials.directory(number)

@@ -11,6 +11,7 @@ from pipelines.errors import ConfigError
 from pipelines.predictions import Predictions
 from pipelines.scores import METRICS
 from pipelines.spending import alpha_of
+from pipelines.weighted import judged
 
 _TAIL = 20  # resamples wanted beyond the level, so that the test can reach it and the bound is not chance
 _FEWEST, _MOST = 2_000, 200_000  # resamples
@@ -156,8 +157,8 @@ def _compared(metric: str, candidate: Contender, champion: Contender, *, level: 
     return compare_metric(
         metric,
         ours.labels,
-        theirs.probabilities,
-        ours.probabilities,
+        judged(theirs, metric),
+        judged(ours, metric),
         resamples=resamples,
         level=1 - 2 * level,
         alternative="better",
@@ -167,7 +168,7 @@ def _compared(metric: str, candidate: Contender, champion: Contender, *, level: 
 def _compared_exactly(candidate: Contender, champion: Contender, *, level: float) -> Difference:
     """The accuracy's difference needs no resamples: McNemar's test, and Agresti and Min's interval."""
     ours, theirs = candidate.predictions, champion.predictions
-    changed = flips(ours.labels, theirs.probabilities, ours.probabilities)
+    changed = flips(ours.labels, theirs.weighed, ours.weighed)
     won, lost = len(changed.won), len(changed.lost)
     low, high = map(float, matched_interval(won, lost, len(ours.labels), 1 - 2 * level))
     ours_right, theirs_right = (float(one.correct.mean()) for one in (ours, theirs))

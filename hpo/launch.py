@@ -33,11 +33,12 @@ from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from hpo.successor import learn, learned_from
+from pipelines.calibration import CalibrationFacts
 from pipelines.data import Dataset, find_leakage, load_data, open_dataset, save_dataset
 from pipelines.errors import ConfigError, ModelError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
-from pipelines.segment import Choice, TestJob, WarmUpJob
+from pipelines.segment import Choice, FinishJob, TestJob, WarmUpJob
 from pipelines.tracking import connect, is_away, tracking_errors
 
 _PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
@@ -138,7 +139,8 @@ def promote_study(name: str, *, places: Places, force: str | None = None) -> Dec
 
     Raises `ModelError` where the study has no winner, and `UserError`s as `promote` does.
     """
-    from pipelines.loader import open_model
+    from pipelines.finish import finish_model
+    from pipelines.loader import prove
     from pipelines.locked import score_on_test
     from pipelines.segment import Unwatched
 
@@ -155,7 +157,8 @@ def promote_study(name: str, *, places: Places, force: str | None = None) -> Dec
             ledger=ledger,
             client=connect(places.tracking),
             score_on_test=lambda job: score_on_test(job, watch=Unwatched()),
-            prove=open_model,
+            prove=prove,
+            finish=lambda job: finish_model(job, watch=Unwatched()),
             force=force,
         )
 
@@ -177,11 +180,11 @@ def roll_back_model(name: str, *, places: Places) -> ReignRow:
 
     Raises `ModelError` where there is no such model, or no champion to go back to.
     """
-    from pipelines.loader import open_model
+    from pipelines.loader import prove
 
     ledger = known_model(name, places)
     with in_one_line(places.storage), tracking_errors(places.tracking, alone=False):
-        return roll_back(name, ledger=ledger, client=connect(places.tracking), prove=open_model)
+        return roll_back(name, ledger=ledger, client=connect(places.tracking), prove=prove)
 
 
 def _session(
@@ -275,6 +278,7 @@ def _finish(
                 client=run.connect(),
                 score_on_test=court.score_on_test,
                 prove=court.prove,
+                finish=court.finish,
             )
         run.close(study, interrupted=stopped, decision=decision)
     except StorageError as error:
@@ -347,11 +351,16 @@ def _fixed_compile(study: optuna.Study, staff: Staff) -> dict[str, str]:
 
 
 class _OnWorker:
-    """Tests and proves models on a warm worker, and counts the time: it is evaluation, not overhead."""
+    """Finishes, tests and proves models on a warm worker, and counts the time: it is evaluation, not overhead."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self.seconds = 0.0
+
+    def finish(self, job: FinishJob) -> CalibrationFacts:
+        """As `pipelines.finish.finish_model`."""
+        facts: CalibrationFacts = self._done("pipelines.finish:finish_model", job, key="finish")
+        return facts
 
     def score_on_test(self, job: TestJob) -> dict[str, dict[str, float]]:
         """As `pipelines.locked.score_on_test`."""

@@ -36,13 +36,15 @@ from pipelines.families import license_of
 from pipelines.files import read_json, sha256, write_json, write_text
 from pipelines.predictions import read_parquet
 from pipelines.scores import METRICS
-from pipelines.segment import TestJob
+from pipelines.segment import FinishJob, TestJob
 from pipelines.tracking import tracking_errors
 
 _ROUNDS = 5  # of judging against a champion that others have replaced meanwhile
 
 Scorer = Callable[[TestJob], dict[str, dict[str, float]]]
 """Runs `pipelines.locked.score_on_test`, here or on a worker."""
+Finish = Callable[[FinishJob], object]
+"""Runs `pipelines.finish.finish_model`, here or on a worker."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ class _Case:
     client: MlflowClient
     score_on_test: Scorer
     prove: Prove
+    finish: Finish
+
+    @property
+    def final(self) -> Path:
+        """The model that is tested and registered: the trained one, calibrated."""
+        return self.winner.directory / "final"
 
     @property
     def model(self) -> str:
@@ -99,9 +107,10 @@ def promote(
     client: MlflowClient,
     score_on_test: Scorer,
     prove: Prove,
+    finish: Finish,
     force: str | None = None,
 ) -> Decision:
-    """Test the winner's model on the locked split, register and prove it, judge it, and set its alias.
+    """Calibrate the winner's model, test it on the locked split, register and prove it, judge it, and set its alias.
 
     Idempotent: a model that was decided about is not tested again. `force` says why it becomes champion whatever the
     gate says. Raises `ModelError` where it cannot be registered, tested or used, `StorageError` where MLflow or the
@@ -112,7 +121,7 @@ def promote(
     if not len(dataset.splits["test"]):
         raise ModelError(f"study {spec.name!r} has no test rows to promote by; set data.fractions.test or data.test")
     key, rows = _key(spec, winner), rows_digest(dataset.labels, dataset.splits["test"])
-    case = _Case(spec, winner, key, dataset, rows, places, ledger, client, score_on_test, prove)
+    case = _Case(spec, winner, key, dataset, rows, places, ledger, client, score_on_test, prove, finish)
     with tracking_errors(places.tracking, alone=False):
         settle(case.model, ledger=ledger, client=client)
         made = History(ledger).decision(case.model, key)
@@ -132,6 +141,7 @@ def _key(spec: StudySpec, winner: Winner) -> str:
 def _decided(case: _Case, *, force: str | None) -> Decision:
     """Judge against the champion of the moment, until the decision is entered before another champion has come."""
     version: ModelVersion | None = None
+    _finish(case)
     for _ in range(_ROUNDS):
         champion = registry.champion_of(case.client, case.model)
         expected = str(champion.version) if champion else None
@@ -158,6 +168,20 @@ def _decided(case: _Case, *, force: str | None) -> Decision:
         if _entered(case, decision, expected=expected):
             return decision
     raise StorageError(f"model {case.model!r}: others keep promoting to it; try again")
+
+
+def _finish(case: _Case) -> None:
+    """Make the model that is shipped; again after a kill, with the same result."""
+    wanted = case.spec.calibration
+    case.finish(
+        FinishJob(
+            model=case.winner.directory / "model",
+            data=case.places.study(case.spec.name) / "data",
+            output=case.final,
+            temperature=wanted.temperature,
+            threshold=wanted.threshold,
+        )
+    )
 
 
 def _forced(case: _Case, decision: Decision, *, why: str) -> Decision:
@@ -238,7 +262,7 @@ def _pulled(case: _Case, version: ModelVersion) -> Path:
 
 def _tested(case: _Case, champion: ModelVersion | None) -> dict[str, Contender]:
     """Candidate and champion on the locked rows."""
-    models = {"candidate": case.winner.directory / "model"}
+    models = {"candidate": case.final}
     if champion is not None:
         models["champion"] = _pulled(case, champion)
     data = case.places.study(case.spec.name) / "data"
@@ -277,7 +301,7 @@ def _registered(case: _Case, tested: Contender) -> ModelVersion:
     study, trial, _ = case.key.split("/")
     directory = case.winner.directory
     with TemporaryDirectory(dir=directory, prefix=".model.", suffix=".tmp") as beside:
-        model = Path(shutil.copytree(directory / "model", Path(beside) / "model", copy_function=_link))
+        model = Path(shutil.copytree(case.final, Path(beside) / "model", copy_function=_link))
         card = render_card(_card_facts(case, tested.scores))
         write_text(model / "README.md", card)
         seal(model, read_facts(model))
@@ -305,7 +329,7 @@ def _without_front_matter(card: str) -> str:
 
 
 def _card_facts(case: _Case, scores: Mapping[str, float]) -> CardFacts:
-    dataset, directory = case.dataset, case.winner.directory
+    dataset, directory, facts = case.dataset, case.winner.directory, read_facts(case.final)
     record: dict[str, Any] = read_json(directory / "trial.json")
     config = RunConfig.model_validate(read_json(directory / "artifacts" / "config.json"))
     counts: dict[str, dict[str, int]] = {
@@ -332,7 +356,8 @@ def _card_facts(case: _Case, scores: Mapping[str, float]) -> CardFacts:
         versions=dict(item.split("==") for item in registry.requirements()),
         notes=dataset.notes,
         attribution=ATTRIBUTION if dataset.source.startswith("sample:") else None,
-        max_length=read_facts(directory / "model").max_length,
+        max_length=facts.max_length,
+        calibration=facts.calibration,
     )
 
 

@@ -79,6 +79,17 @@ class Scheduling(Frozen):
     F1 ...), since it tells earlier who learns, unless class weights change what it means; else the objective."""
 
 
+class Calibration(Frozen):
+    """What is fitted to the winner on the calibrate split, which neither training nor choice has seen. Kept only where
+    it also helps rows that it was not fitted to; the model card says what it brought."""
+
+    temperature: bool = True
+    """Divide the logits by one number, so that probabilities mean what they say; the answers stay the same."""
+    threshold: Literal["accuracy", "balanced_accuracy", "macro_f1", "mcc"] | None = None
+    """Move the thresholds from which on a class is the answer so that this score rises; `null` answers with the most
+    probable class."""
+
+
 class Confirmation(Frozen):
     """Trainings with fresh seeds that decide between the best trials: nobody has chosen them for their luck."""
 
@@ -224,6 +235,8 @@ class StudySpec(Frozen):
     """How the winner is chosen when the search is over."""
     start_with_defaults: bool = True
     """The first trials are the known-good defaults of each model in the study."""
+    calibration: Calibration = Calibration()
+    """How the winner's probabilities and answers are adjusted before it is tested and registered."""
     workers: Workers = Workers()
     """How much of this machine is used."""
     register_as: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")

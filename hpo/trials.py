@@ -202,7 +202,8 @@ class Trials:
         for number in ended:
             shutil.rmtree(self.directory(number) / "checkpoints", ignore_errors=True)
             if self.best is None or number != self.best.number:
-                shutil.rmtree(self.directory(number) / "model", ignore_errors=True)
+                for name in ("model", "final"):
+                    shutil.rmtree(self.directory(number) / name, ignore_errors=True)
 
     def _stored(self, active: Active) -> FrozenTrial:
         return self.study._storage.get_trial(active.trial._trial_id)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.calibration import CalibrationFacts
 from pipelines.scores import METRICS, metric_key
 
 IMBALANCE = 1.5
@@ -65,6 +66,8 @@ class CardFacts:
     """Credits that the data or the base model ask for."""
     max_length: int
     """Tokens after which a text is cut."""
+    calibration: CalibrationFacts | None = None
+    """What was fitted on the calibrate split; None where that was not tried."""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -76,6 +79,7 @@ def render_card(facts: CardFacts) -> str:
         _data(facts),
         _scores(facts),
         _classes(facts),
+        _calibration(facts),
         _limits(facts),
         _training(facts),
         _provenance(facts),
@@ -203,6 +207,36 @@ def _classes(facts: CardFacts) -> str:
         values = [_number(scores, f"{kind}.{key}") for kind in ("precision", "recall", "f1")]
         rows.append([label, *values, _UNKNOWN if support is None else f"{support:,.0f}"])
     return f"### By class\n\nOn the {split}:\n\n{_table(['class', 'precision', 'recall', 'F1', 'rows'], rows)}"
+
+
+def _calibration(facts: CardFacts) -> str:
+    if (found := facts.calibration) is None:
+        return ""
+    lines = [*_adjustments(found, facts.labels), *map(escape, found.notes)]
+    parts = [
+        "## Calibration",
+        f"On {found.rows:,} calibrate rows, which neither training nor the choice of the model has seen:",
+        "\n".join(f"- {line}" for line in lines or ["Nothing was asked for."]),
+    ]
+    if found.before:
+        rows = [[name, _number(found.before, name), _number(found.after, name)] for name in found.before]
+        parts += ["Before and after, each row by a fit that had not seen it (five folds):"]
+        parts += [_table(["score", "before", "after"], rows)]
+    return "\n\n".join(parts)
+
+
+def _adjustments(found: CalibrationFacts, labels: Sequence[str]) -> Iterator[str]:
+    if found.temperature != 1.0:
+        yield (
+            f"Temperature {found.temperature:g} (Guo et al. 2017): the logits are divided by it. It is in the weights "
+            "of the last layer, so every tool that loads them gives calibrated probabilities."
+        )
+    if found.thresholds is not None:
+        named = ", ".join(f"{escape(label)} {one:.4f}" for label, one in zip(labels, found.thresholds, strict=True))
+        yield (
+            f"Thresholds for {found.metric}: {named}. The answer is the class with the largest probability / "
+            "threshold. `hpo` and MLflow follow them; `transformers.pipeline` answers with the most probable class."
+        )
 
 
 def _limits(facts: CardFacts) -> str:

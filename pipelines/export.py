@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.calibration import CalibrationFacts, facts_from
 from pipelines.config import TokensConfig
 from pipelines.files import new_directory, read_json, sha256, write_json
 
@@ -19,6 +20,8 @@ class ModelFacts:
     max_length: int
     truncation: str
     schema: int = 1
+    calibration: CalibrationFacts | None = None
+    """The temperature is in the weights already; the thresholds are not. None: it was not calibrated."""
 
 
 def export_model(model: Any, tokenizer: Any, directory: Path, *, labels: tuple[str, ...], tokens: TokensConfig) -> None:
@@ -53,4 +56,5 @@ def read_facts(directory: Path) -> ModelFacts:
         max_length=values["max_length"],
         truncation=values["truncation"],
         schema=values["schema"],
+        calibration=facts_from(values["calibration"]) if values.get("calibration") else None,
     )

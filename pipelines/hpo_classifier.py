@@ -5,7 +5,7 @@ not import anything of this project.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,34 @@ class Classifier:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        facts = json.loads((Path(directory) / "hpo.json").read_text(encoding="utf-8"))
+        self.directory = Path(directory)
+        facts = json.loads((self.directory / "hpo.json").read_text(encoding="utf-8"))
         self.labels: tuple[str, ...] = tuple(facts["labels"])
         self.max_length: int = facts["max_length"]
+        thresholds = (facts.get("calibration") or {}).get("thresholds")
+        self.thresholds: tuple[float, ...] | None = thresholds and tuple(thresholds)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         self.tokenizer = AutoTokenizer.from_pretrained(str(directory), **local)
         self.tokenizer.truncation_side = "right" if facts["truncation"] == "head" else "left"
-        self.model = AutoModelForSequenceClassification.from_pretrained(
-            str(directory), use_safetensors=True, dtype=torch.float32, **local
+        self.model, report = AutoModelForSequenceClassification.from_pretrained(
+            str(directory), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **local
         )
+        if report["missing_keys"]:  # transformers would draw them at random, and answer
+            raise ValueError(f"the weights lack {sorted(report['missing_keys'])[0]}")
         self.model.to(self.device).eval()
 
+    def predicted(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Index of the class that each row of `probabilities` is answered with, (texts,).
+
+        The most probable one; where the model has thresholds, the one with the largest probability / threshold.
+        """
+        weighed = probabilities if self.thresholds is None else probabilities / np.array(self.thresholds)
+        return np.asarray(weighed.argmax(axis=1), dtype=np.int64)
+
     @torch.inference_mode()
-    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Probability of every class for every text, (texts, classes); rows sum to 1."""
+    def probabilities(self, texts: Sequence[str], *, each: Callable[[], None] = lambda: None) -> NDArray[np.float64]:
+        """Probability of every class for every text, (texts, classes); rows sum to 1. `each` is called now and then."""
         if not texts:  # the tokenizers fail on an empty list
             return np.empty((0, len(self.labels)))
         encoding = self.tokenizer(
@@ -49,6 +62,7 @@ class Classifier:
         result = np.empty((len(rows), len(self.labels)))
         for batch in _batches([len(row) for row in rows]):
             result[batch] = self._forward([rows[index] for index in batch])
+            each()
         return result
 
     def _forward(self, rows: list[list[int]]) -> NDArray[np.float64]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.answers import answers
 from pipelines.data import Dataset, open_dataset
-from pipelines.errors import ModelError
 from pipelines.figures import draw_report
 from pipelines.files import write_json
 from pipelines.loader import open_model
-from pipelines.predictions import Predictions, most_confident_mistakes, write_parquet
+from pipelines.predictions import most_confident_mistakes, write_parquet
 from pipelines.run import as_table
 from pipelines.scores import score
 from pipelines.segment import TestJob, Watch
@@ -29,22 +29,13 @@ def score_on_test(job: TestJob, *, watch: Watch) -> dict[str, dict[str, float]]:
     Raises `ModelError` when a model does not know exactly the classes of the data.
     """
     dataset = open_dataset(job.data)
-    return {name: _score(directory, dataset, job.output / name) for name, directory in job.models.items()}
+    return {name: _score(directory, dataset, job.output / name, watch=watch) for name, directory in job.models.items()}
 
 
-def _score(directory: Path, dataset: Dataset, output: Path) -> dict[str, float]:
-    classifier, split = open_model(directory), dataset.splits["test"]
-    if set(classifier.labels) != set(dataset.labels):
-        raise ModelError(f"{directory}: knows the classes {classifier.labels}, the data has {dataset.labels}")
-    order = [classifier.labels.index(label) for label in dataset.labels]
-    predictions = Predictions(
-        ids=split.ids,
-        texts=split.texts,
-        labels=split.labels,
-        probabilities=classifier.probabilities(split.texts)[:, order],
-        names=dataset.labels,
-    )
-    scores = score(predictions) | _costs(classifier, directory, split.texts[:_TIMED])
+def _score(directory: Path, dataset: Dataset, output: Path, *, watch: Watch) -> dict[str, float]:
+    classifier = open_model(directory)
+    predictions = answers(classifier, dataset, "test", watch=watch)
+    scores = score(predictions) | _costs(classifier, directory, predictions.texts[:_TIMED])
     output.mkdir(parents=True, exist_ok=True)
     write_parquet(predictions, output / "predictions.parquet")
     write_json(output / "mistakes.json", as_table(most_confident_mistakes(predictions)))

@@ -37,9 +37,12 @@ class TextClassifier(mlflow.pyfunc.PythonModel):
 def as_table(classifier: Any, texts: list[str]) -> pd.DataFrame:
     """One row a text."""
     probabilities = classifier.probabilities(texts)
-    best = probabilities.argmax(axis=1)
+    best = classifier.predicted(probabilities)
     table = pd.DataFrame(
-        {"label": [classifier.labels[index] for index in best], "probability": probabilities.max(axis=1)}
+        {
+            "label": [classifier.labels[index] for index in best],
+            "probability": [row[index] for row, index in zip(probabilities, best, strict=True)],
+        }
     )
     for index, label in enumerate(classifier.labels):
         table[f"p.{label}"] = probabilities[:, index]

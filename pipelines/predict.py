@@ -22,8 +22,8 @@ def classify(client: MlflowClient, reference: str, texts: Sequence[str], *, cach
     version = find_version(client, reference)
     classifier = open_model(pulled(client, version, cache))
     rows: list[dict[str, object]] = []
-    for text, probabilities in zip(texts, classifier.probabilities(texts), strict=True):
-        best = int(probabilities.argmax())
+    answers = classifier.probabilities(texts)
+    for text, probabilities, best in zip(texts, answers, classifier.predicted(answers).tolist(), strict=True):
         rows.append(
             {
                 "text": text,

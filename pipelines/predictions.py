@@ -20,6 +20,7 @@ SUM_TOLERANCE = 1e-3
 """How far a row's probabilities may sum from 1: as far as a softmax in half precision drifts."""
 
 _METADATA_KEY = b"class_names"
+_THRESHOLDS_KEY = b"thresholds"
 
 
 class NonFiniteError(ValueError):
@@ -43,20 +44,33 @@ class Predictions:
     """(rows, classes), each row sums to 1."""
     names: tuple[str, ...]
     """(classes,) names of the classes, all different."""
+    thresholds: tuple[float, ...] | None = None
+    """(classes,) what each class's probability is divided by before the largest decides; None decides by itself."""
 
     def __post_init__(self) -> None:
         _check_shapes(self)
         _check_probabilities(self.probabilities)
 
     @property
+    def weighed(self) -> NDArray[np.float64]:
+        """(rows, classes) what decides: the probabilities, divided by the thresholds where there are any.
+
+        Rows sum to 1. Scores that count decisions may be computed from it as from probabilities.
+        """
+        if self.thresholds is None:
+            return self.probabilities
+        shares = self.probabilities / np.array(self.thresholds)
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    @property
     def predicted(self) -> NDArray[np.int64]:
-        """(rows,) index of the most probable class; the first one of equals."""
-        return np.asarray(np.argmax(self.probabilities, axis=1), dtype=np.int64)
+        """(rows,) index of the class that is decided for: without thresholds the most probable, the first of equals."""
+        return np.asarray(np.argmax(self.weighed, axis=1), dtype=np.int64)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
         """(rows,) probability of the predicted class."""
-        return np.asarray(self.probabilities.max(axis=1), dtype=np.float64)
+        return np.asarray(self.probabilities[np.arange(len(self.labels)), self.predicted], dtype=np.float64)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -71,6 +85,9 @@ def _check_shapes(predictions: Predictions) -> None:
     shapes = [(len(predictions.ids),), (len(predictions.texts),), labels.shape, predictions.probabilities.shape]
     if shapes != [*[(len(labels),)] * 3, (len(labels), len(names))]:
         raise ValueError(f"ids, texts, labels, probabilities do not fit {len(names)} class names: shapes {shapes}")
+    thresholds = predictions.thresholds
+    if thresholds is not None and (len(thresholds) != len(names) or not all(0 < one < np.inf for one in thresholds)):
+        raise ValueError(f"thresholds must be positive, one for each of {len(names)} classes, not {thresholds}")
     if labels.dtype.kind not in "iu":
         raise ValueError(f"labels must be integers, not {labels.dtype}")
     if len(labels) and not (labels.min() >= 0 and labels.max() < len(names)):
@@ -103,7 +120,8 @@ def write_parquet(predictions: Predictions, path: Path) -> None:
     """Write one row per text; the file is either whole or absent. `read_parquet` gives back the same, to the bit.
 
     Columns: id, text, label and predicted (class names), confidence (0 to 1), and `p_<class name>` for each class.
-    The class names, in order, stand in the schema's metadata as a JSON list under `class_names`.
+    The class names, in order, stand in the schema's metadata as a JSON list under `class_names`, and so do `thresholds`
+    where there are any.
     """
     import pyarrow.parquet
 
@@ -136,7 +154,10 @@ def _table(predictions: Predictions) -> "pyarrow.Table":
     }
     for index, name in enumerate(predictions.names):
         columns[f"p_{name}"] = pyarrow.array(predictions.probabilities[:, index], pyarrow.float64())
-    return pyarrow.table(columns, metadata={_METADATA_KEY: json.dumps(predictions.names)})
+    metadata = {_METADATA_KEY: json.dumps(predictions.names)}
+    if predictions.thresholds is not None:
+        metadata[_THRESHOLDS_KEY] = json.dumps(predictions.thresholds)
+    return pyarrow.table(columns, metadata=metadata)
 
 
 def read_parquet(path: Path) -> Predictions:
@@ -156,6 +177,7 @@ def read_parquet(path: Path) -> Predictions:
         labels=np.array([indices[name] for name in table.column("label").to_pylist()], dtype=np.int64),
         probabilities=np.stack(columns, axis=1).astype(np.float64),
         names=names,
+        thresholds=tuple(json.loads(metadata[_THRESHOLDS_KEY])) if _THRESHOLDS_KEY in metadata else None,
     )
 
 

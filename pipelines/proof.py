@@ -1,11 +1,11 @@
-"""Proof that a stored model can be used: a worker loads it as whoever serves it would."""
+"""Proof that a stored model can be used: a worker loads it as whoever serves it would, and asks it."""
 
 from pathlib import Path
 
-from pipelines.loader import open_model
+from pipelines import loader
 from pipelines.segment import Watch
 
 
 def prove(directory: Path, *, watch: Watch) -> None:
-    """Verify a model's directory and load it. Raises `ModelError` where it cannot be used."""
-    open_model(directory)
+    """As `pipelines.loader.prove`, as a task. Raises `ModelError` where the model cannot be used."""
+    loader.prove(directory)

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.errors import ModelError
 from pipelines.export import read_facts
 from pipelines.files import built_once, remove
-from pipelines.loader import verify
+from pipelines.loader import admit, verify
 from pipelines.predictions import Predictions, read_parquet
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -159,9 +159,13 @@ def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:
 
     try:
         uri = f"{client.get_model_version_download_uri(version.name, version.version).rstrip('/')}/artifacts/model"
+        for item in mlflow.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri):
+            admit(PurePosixPath(item.path).name, item.file_size)
         return str(mlflow.artifacts.download_artifacts(uri, dst_path=str(target), tracking_uri=client.tracking_uri))
     except (MlflowException, OSError) as error:
         raise ModelError(f"{version.name}/{version.version}: cannot be downloaded: {_first_line(error)}") from error
+    except ModelError as error:
+        raise ModelError(f"{version.name}/{version.version}: {error}") from error
 
 
 def select_predictions(client: MlflowClient, version: ModelVersion) -> Predictions:
@@ -229,6 +233,8 @@ def _packed(directory: Path, target: Path) -> Path:
     outputs = [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]
     outputs += [ColSpec(DataType.double, f"p.{label}") for label in labels]
     here = Path(__file__).parent
+    if directory.name != "model":  # MLflow packs a directory under its own name, and `pull` asks for this one
+        directory = shutil.copytree(directory, target.with_name("named") / "model")
     # MLflow advises type hints, though the signature is given; it resets filters, so the advice is collected instead.
     with warnings.catch_warnings(record=True):
         mlflow.pyfunc.save_model(

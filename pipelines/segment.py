@@ -62,6 +62,21 @@ class ProbeJob:
 
 
 @dataclass(frozen=True)
+class FinishJob:
+    """A trained model that is to be shipped; see `pipelines.finish`."""
+
+    model: Path
+    """What `export_model` wrote; it stays as it is."""
+    data: Path
+    output: Path
+    """Gets the calibrated model with its golden predictions; what stands there is replaced."""
+    temperature: bool = True
+    """Fit a temperature."""
+    threshold: str | None = None
+    """The score that thresholds are to raise; None for no thresholds."""
+
+
+@dataclass(frozen=True)
 class TestJob:
     """Models to compare on the same rows."""
 

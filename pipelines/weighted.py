@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.predictions import Predictions
 from pipelines.scores import BINS
 
 Floats = NDArray[np.float64]
@@ -84,6 +85,20 @@ def _mcc(tables: Floats) -> Floats:
     below = np.sqrt(np.maximum(0, (1 - (true**2).sum(axis=1)) * (1 - (guessed**2).sum(axis=1))))
     found = np.divide(above, below, out=np.zeros_like(below), where=below > 1e-12)
     return np.where(true.max(axis=1) > 1 - 1e-12, np.nan, found)
+
+
+COUNTED: Mapping[str, Callable[[Floats], Floats]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+    "mcc": _mcc,
+}
+"""Scores that count decisions alone: of confusion tables, (R, classes, classes), true class first, each of sum 1."""
+
+
+def judged(predictions: Predictions, metric: str) -> Floats:
+    """What a score is computed from, (rows, classes): probabilities, weighed by thresholds where decisions count."""
+    return predictions.weighed if metric in COUNTED else predictions.probabilities
 
 
 def _log_losses(labels: Labels, probabilities: Floats) -> Floats:
@@ -165,10 +180,7 @@ def _average_precision(weights: Floats, positive: NDArray[np.bool_], falling: Fl
 
 
 WEIGHTED: Mapping[str, Weighted] = {
-    "accuracy": Weighted(_cells, _confused(_accuracy), by_class=False),
-    "balanced_accuracy": Weighted(_cells, _confused(_balanced_accuracy), by_class=True),
-    "macro_f1": Weighted(_cells, _confused(_macro_f1), by_class=True),
-    "mcc": Weighted(_cells, _confused(_mcc), by_class=True),
+    **{name: Weighted(_cells, _confused(score), by_class=name != "accuracy") for name, score in COUNTED.items()},
     "log_loss": Weighted(_log_losses, _sums(lambda means: means[:, 0]), by_class=False),
     "brier": Weighted(_squares, _sums(lambda means: means[:, 0]), by_class=False),
     "auroc": Weighted(_ranks, _ranked(_auroc), by_class=True),

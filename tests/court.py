@@ -109,6 +109,7 @@ class Court:
             client=self.client,
             score_on_test=lambda job: self._score(job, data),
             prove=self.prove,
+            finish=lambda job: shutil.copytree(job.model, job.output, dirs_exist_ok=True),
             force=force,
         )
 

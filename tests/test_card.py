@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from pipelines.calibration import CalibrationFacts
 from pipelines.card import CardFacts, escape, render_card
 from pipelines.scores import metric_key
 
@@ -133,6 +134,39 @@ def test_select_scores_are_called_optimistic_and_test_scores_the_ones_to_quote()
     assert "The select split was used to choose this model among others, so its scores are optimistic." in card
     assert "its scores are the ones to quote" in card
     assert "On the test split:" in card
+
+
+CALIBRATED = CalibrationFacts(
+    rows=1500,
+    temperature=1.37,
+    thresholds=(0.7, 0.3),
+    metric="macro_f1",
+    before={"log_loss": 0.5, "ece": 0.08, "macro_f1": 0.71},
+    after={"log_loss": 0.42, "ece": 0.01, "macro_f1": 0.75},
+)
+
+
+def test_calibration_is_told_with_what_it_brought():
+    card = render_card(facts(calibration=CALIBRATED))
+    assert "On 1,500 calibrate rows" in card
+    assert "Temperature 1.37 (Guo et al. 2017)" in card
+    assert "Thresholds for macro_f1: bad 0.7000, good 0.3000." in card
+    (table,) = [table for table in tables_of(card) if table[0] == ["score", "before", "after"]]
+    assert table[1:] == [
+        ["log_loss", "0.5000", "0.4200"],
+        ["ece", "0.0800", "0.0100"],
+        ["macro_f1", "0.7100", "0.7500"],
+    ]
+
+
+def test_a_model_that_was_left_as_it_is_says_why():
+    notes = ("the class a|b has no calibrate rows, so nothing was fitted.",)
+    card = render_card(facts(calibration=CalibrationFacts(rows=70, notes=notes)))
+    assert "- the class a\\|b has no calibrate rows, so nothing was fitted." in card
+    assert "Temperature" not in card
+    assert "Before and after" not in card
+    assert "Nothing was asked for" in render_card(facts(calibration=CalibrationFacts(rows=70)))
+    assert "## Calibration" not in render_card(facts())
 
 
 def test_locked_test_split_is_said_and_no_test_score_is_shown():

@@ -31,8 +31,10 @@ from hpo.storage import best_trial, load_study
 from hpo.study import Controller
 from pipelines.config import ModelConfig, TokensConfig
 from pipelines.errors import ConfigError, StorageError
-from pipelines.export import export_model
+from pipelines.export import export_model, read_facts, seal
 from pipelines.files import read_json, sha256, write_json
+from pipelines.golden import write_golden
+from pipelines.hpo_classifier import Classifier
 from pipelines.mirror import MirrorThread
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.registry import Candidate, register
@@ -578,8 +580,9 @@ def test_checkpoints_of_a_finished_trial_are_removed(patient: Patient) -> None:
     assert_mended(patient, [("I9", FAILED, f"{home} is kept, and the trial is finished")], f"remove {home}")
 
 
-def test_a_model_that_is_not_the_best_is_removed(patient: Patient) -> None:
-    model = patient.trial(OTHER) / "model"
+@pytest.mark.parametrize("name", ["model", "final"])
+def test_a_model_that_is_not_the_best_is_removed(name: str, patient: Patient) -> None:
+    model = patient.trial(OTHER) / name
     model.mkdir()
     assert_mended(patient, [("I9", OTHER, f"{model} is kept, and the best trial is {BEST}")], f"remove {model}")
 
@@ -644,6 +647,20 @@ def test_a_version_whose_file_is_damaged_is_found_and_so_is_its_alias(registered
         ("I10", BEST, "sentiment/1: model/model.safetensors: damaged (its content is not what was written)"),
         ("I11", None, "sentiment@champion means version 1, which cannot be used"),
     ]
+
+
+def test_a_version_that_answers_otherwise_than_when_it_was_written_is_found(registered: Patient) -> None:
+    model = stored_weights(registered).parent
+    write_golden(Classifier(model, device="cpu"), model)
+    seal(model, read_facts(model))
+    assert registered.found() == []
+    golden = read_json(model / "golden.json")
+    write_json(model / "golden.json", golden | {"probabilities": [[0.5, 0.5]] * len(golden["texts"])})
+    seal(model, read_facts(model))
+    (first, trial, what), alias = registered.found()
+    assert (first, trial) == ("I10", BEST)
+    assert what.startswith("sentiment/1: model: its answers are not those that it gave when it was written (")
+    assert alias == ("I11", None, "sentiment@champion means version 1, which cannot be used")
 
 
 def test_a_version_that_cannot_be_downloaded_is_found(registered: Patient) -> None:

@@ -26,7 +26,7 @@ budget: {{trials: {trials}}}
 sampler: {{name: random}}
 pruner: nop
 run:
-  data: {{source: reviews.csv, fractions: {{select: 0.2, calibrate: 0.1, test: 0.2}}}}
+  data: {{source: reviews.csv, fractions: {{select: 0.2, calibrate: 0.25, test: 0.2}}}}
   model: {{name: "{model}"}}
   tokens: {{max_length: 16}}
   train: {{epochs: {epochs}, evaluations: 3, checkpoint_seconds: 0.2}}
@@ -140,6 +140,10 @@ def test_pull_predict_and_mlflow_give_the_same_answers(finished: Home) -> None:
     assert [sorted(answer["probabilities"]) for answer in answers] == [["bad", "good", "mixed"]] * 3
     pulled = finished.hpo("pull", "reviews@champion", "out/model")
     assert pulled.returncode == 0, pulled.stderr
+    assert (finished.path / "out/model/golden.json").exists()
+    facts = json.loads((finished.path / "out/model/hpo.json").read_text())["calibration"]
+    assert facts["temperature"] != 1.0 or facts["notes"], "it was calibrated, or the reason stands there"
+    assert "## Calibration" in (finished.path / "out/model/README.md").read_text()
     script = (
         "import json, sys, mlflow, transformers\n"
         "texts = json.loads(sys.argv[1])\n"

@@ -647,7 +647,7 @@ def hpo(court: Court, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setenv("HPO_HOME", str(court.home))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", court.places.tracking)
     monkeypatch.setenv("HPO_STORAGE", court.places.storage)
-    monkeypatch.setattr("pipelines.loader.open_model", court.prove)
+    monkeypatch.setattr("pipelines.loader.prove", court.prove)
     return lambda *words: CliRunner().invoke(app, list(words))
 
 

@@ -111,8 +111,8 @@ def _models(case: Case) -> Iterator[Finding]:
     keepers = {case.directory(best.number)} if best else set()
     keepers |= {delivered[1]} if delivered else set()
     for number in [*case.finished, *sorted(case.beside, key=str)]:
-        model = case.directory(number) / "model"
-        if model.exists() and model.parent not in keepers and _is_decided(case, number):
+        kept = case.directory(number) in keepers or not _is_decided(case, number)
+        for model in [] if kept else _there(case.directory(number) / "model", case.directory(number) / "final"):
             what = f"{model} is kept, and the best trial is {'none' if best is None else best.number}"
             yield Finding("I9", case.name, number, what, Remedy(Cure.REMOVE, str(model)))
     for directory in sorted(keepers):
@@ -122,6 +122,10 @@ def _models(case: Case) -> Iterator[Finding]:
             advice = "hpo pull gets it back if it was registered; else train it again in a new study"
             what = f"the best model is not whole: {str(error).partition('; ')[0]}"
             yield Finding("I9", case.name, _which(directory), what, advice=advice)
+
+
+def _there(*paths: Path) -> list[Path]:
+    return [path for path in paths if path.exists()]
 
 
 def _is_decided(case: Case, which: Which) -> bool:

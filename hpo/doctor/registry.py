@@ -16,7 +16,7 @@ from hpo.doctor.case import AGAIN, Case
 from hpo.doctor.finding import Finding
 from hpo.history import DecisionRow, ReignRow
 from pipelines.errors import ModelError
-from pipelines.loader import open_model
+from pipelines.loader import prove
 from pipelines.registry import CHAMPION, KEY, pull
 
 
@@ -83,12 +83,12 @@ def check(
 
 
 def _fault(client: MlflowClient, version: ModelVersion) -> str | None:
-    """Why a READY version cannot be used; None where it downloads, has the right hashes and loads."""
+    """Why a READY version cannot be used; None where it downloads, has the right hashes, and answers as ever."""
     if version.status != "READY":
         return None
     with tempfile.TemporaryDirectory(prefix="hpo-doctor-") as folder:
         try:
-            open_model(pull(client, version, Path(folder) / "model"))
+            prove(pull(client, version, Path(folder) / "model"))
         except (ModelError, OSError, ValueError) as error:
             name = f"{version.name}/{version.version}"
             first = re.sub(rf"{re.escape(folder)}/(\.pull-[^/]*/)?", "", str(error).strip().partition("\n")[0])
