@@ -33,7 +33,7 @@ from pipelines.data import ATTRIBUTION, Dataset, rows_digest, text_hashes
 from pipelines.errors import ModelError, StorageError
 from pipelines.export import read_facts, seal
 from pipelines.families import license_of
-from pipelines.files import read_json, sha256, write_json, write_text
+from pipelines.files import read_json, remove, sha256, write_json, write_text
 from pipelines.predictions import read_parquet
 from pipelines.scores import METRICS
 from pipelines.segment import TestJob
@@ -132,6 +132,9 @@ def _key(spec: StudySpec, winner: Winner) -> str:
 def _decided(case: _Case, *, force: str | None) -> Decision:
     """Judge against the champion of the moment, until the decision is entered before another champion has come."""
     version: ModelVersion | None = None
+    for folder in (case.winner.directory, case.output):
+        for leftover in sorted(folder.glob("**/.*.tmp")):  # of a promotion that a kill cut short
+            remove(leftover)
     for _ in range(_ROUNDS):
         champion = registry.champion_of(case.client, case.model)
         expected = str(champion.version) if champion else None
