@@ -24,12 +24,12 @@ from hpo.champion import roll_back, settle
 from hpo.cli import app
 from hpo.executors import WorkerLostError
 from hpo.history import History
-from hpo.launch import _OnWorker
 from hpo.lease import Holder, LeaseLostError, LeaseRow, leased, name_for
 from hpo.openings import Openings
 from hpo.patience import in_one_line
 from hpo.promotion import Winner
 from hpo.storage import definition
+from hpo.tester import WorkerTester
 from pipelines import registry
 from pipelines.data import text_hashes
 from pipelines.errors import ModelError, StorageError
@@ -396,13 +396,13 @@ class Mortal:
 @shows("SIGKILL worker", "J")
 def test_a_worker_that_dies_over_the_winner_is_replaced_and_asked_again(tmp_path: Path) -> None:
     mortal = Mortal(deaths=2)
-    court = _OnWorker(mortal)  # type: ignore[arg-type]
+    court = WorkerTester(mortal)  # type: ignore[arg-type]
     job = TestJob({}, tmp_path, tmp_path)
     assert court.score_on_test(job) == {"candidate": {"accuracy": 0.8}}
     assert mortal.asked == [("pipelines.locked:score_on_test", job)] * 3
     for_ever = Mortal(deaths=9)
     with pytest.raises(ModelError) as died:
-        _OnWorker(for_ever).prove(tmp_path)  # type: ignore[arg-type]
+        WorkerTester(for_ever).prove(tmp_path)  # type: ignore[arg-type]
     assert str(died.value) == "the worker that was to test the winner died 3 times: killed by signal 9"
     assert for_ever.asked == [("pipelines.proof:prove", tmp_path)] * 3
 
