@@ -110,7 +110,7 @@ def pull(client: MlflowClient, version: ModelVersion, directory: Path) -> Path:
 
 def pulled(client: MlflowClient, version: ModelVersion, cache: Path) -> Path:
     """`pull` into a cache, or what an earlier call left there (verified again)."""
-    directory = cache / f"{version.name}-{version.version}-{version.tags.get('hpo.weights', '')[:16]}"
+    directory = cache / copy_name(version)
     if directory.is_dir():
         try:
             verify(directory)
@@ -119,6 +119,11 @@ def pulled(client: MlflowClient, version: ModelVersion, cache: Path) -> Path:
         else:
             return directory
     return pull(client, version, directory)
+
+
+def copy_name(version: ModelVersion) -> str:
+    """The name of a version's directory in a cache."""
+    return f"{version.name}-{version.version}-{version.tags.get('hpo.weights', '')[:16]}"
 
 
 def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:

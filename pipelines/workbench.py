@@ -22,7 +22,7 @@ from pipelines.notes import read_notes
 from pipelines.prefix import Prefix, kept
 from pipelines.provenance import Facts, facts_of, note_session
 from pipelines.segment import SegmentJob
-from pipelines.tokens import cached
+from pipelines.tokens import cached, content_of
 from pipelines.train import Material, Trainee, new_trainee
 
 Key = TypeVar("Key")
@@ -146,7 +146,7 @@ def material(dataset: Dataset, split: SplitName, pretrained: Pretrained, *, conf
     part = dataset.splits[split]
     encoded = cached(
         part.texts,
-        digest(dataset.digest, split),
+        content_of(dataset.digest, split),
         tokenizer=pretrained.tokenizer,
         config=config.tokens,
         home=cache,
