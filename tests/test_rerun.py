@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 import hpo.rerun
 from hpo.cli import app
 from hpo.executors.local import LocalExecutor
+from hpo.likeness import Check, Difference, first_difference
 from hpo.places import Places
-from hpo.rerun import Check, Difference, Original, Rerun, find_original, first_difference, look, replay
+from hpo.rerun import Original, Rerun, find_original, look, replay
 from pipelines.config import flatten
 from pipelines.data import load_data, save_dataset
 from pipelines.errors import ConfigError, DataError
