@@ -31,7 +31,7 @@ def register_winner(
     test_scores: Mapping[str, float],
     client: MlflowClient,
 ) -> ModelVersion:
-    """The version of a finished `model`, trained in `directory`: found by its key, or registered; both stay as they are.
+    """The version of a finished `model`, trained in `directory`: found by its key, or registered; both stay as is.
 
     `key` is `STUDY/TRIAL/...`. The card goes into a copy: a kill before the seal would leave a model that is damaged.
     """
