@@ -113,8 +113,9 @@ def _load(source: str, text: str | None, label: str | None, *, drop_blank: bool)
     try:
         return load_data(DataConfig(source=source, text=text or None, label=label or None, blank=blank))
     except DataError as error:
-        options = options_named(str(error))
-        raise DataError(f"{error}{f' (here: {chr(32).join(options)})' if options else ''}") from error
+        options = [option for option in options_named(str(error)) if not option.startswith("--label-name")]
+        hint = f" (here: {' '.join(options)})" if options else ""
+        raise DataError(f"{error}{hint}") from error
 
 
 def _candidates(
@@ -149,9 +150,7 @@ def _track(found: "Comparison", dataset: "Dataset", places: "Places") -> None:
         with tracking_errors(places.tracking):
             run = track(found, dataset, client=client, artifacts=places.artifacts)
     except StorageError as error:
-        raise StorageError(
-            f"{error}; what was found stands above, only MLflow lacks it (--no-track: not asked)"
-        ) from error
+        raise StorageError(f"{error}; only MLflow lacks what was found (--no-track leaves it out)") from error
     _say(f"kept in MLflow: experiment {EXPERIMENT}, run {run}")
 
 

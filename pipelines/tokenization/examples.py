@@ -77,18 +77,20 @@ def _plainness(text: str) -> tuple[int, int, str]:
 def pieces_of_text(candidate: Candidate, text: str) -> tuple[Piece, ...]:
     """The tokens of one text as people read them, without the marks of the vocabulary."""
     encoding = candidate.backend.encode(text, add_special_tokens=False)
-    return tuple(
-        _piece(candidate, token, text=text, span=span)
-        for token, span in zip(encoding.ids, encoding.offsets, strict=True)
-    )
+    pieces, end = [], 0
+    for place, (token, (first, last)) in enumerate(zip(encoding.ids, encoding.offsets, strict=True)):
+        # What follows a token made of white space alone goes on with it; so does the second byte of a character.
+        after_space = text[first : first + 1].isspace() or text[first - 1 : first].isspace()
+        begins = place == 0 or (after_space and first > end) or (first == end and text[first : first + 1].isspace())
+        pieces.append(_piece(candidate, token, shown=text[first:last], begins=begins))
+        end = last
+    return tuple(pieces)
 
 
-def _piece(candidate: Candidate, token: int, *, text: str, span: tuple[int, int]) -> Piece:
+def _piece(candidate: Candidate, token: int, *, shown: str, begins: bool) -> Piece:
     name, alone = candidate.backend.id_to_token(token), candidate.backend.decode([token], skip_special_tokens=False)
-    first, last = span
-    begins = first == 0 or text[first - 1].isspace() or text[first:last][:1].isspace()
     if token == candidate.unknown:
-        return Piece(text[first:last].strip() or name, "unknown", begins)
+        return Piece(shown.strip() or name, "unknown", begins)
     if _BROKEN in alone and _BROKEN not in name:
         return Piece(_BROKEN, "fragment", begins)
     return Piece(_unmarked(alone), "fragment" if _is_byte(name) else "known", begins)

@@ -68,8 +68,9 @@ def _draw_curve(axes: "Axes", one: Measures, *, row: float, low: float, high: fl
     x, y = _density(one.lengths, low, high)
     y = row + _HEIGHT * y / y.max()
     axes.plot([low, high], [row, row], color=PALE, linewidth=0.8)
-    for kept, colour in ((x <= limit, BLUE), (x >= limit, ORANGE)):
-        axes.fill_between(x[kept], row, y[kept], color=colour, linewidth=0, alpha=0.85)
+    axes.fill_between(x[x <= limit], row, y[x <= limit], color=BLUE, linewidth=0, alpha=0.85)
+    if (one.lengths > limit).any():
+        axes.fill_between(x[x >= limit], row, y[x >= limit], color=ORANGE, linewidth=0, alpha=0.85)
     axes.plot([limit, limit], [row, row + _HEIGHT], color=INK, linewidth=1.4)
     for cut in one.cuts:
         if low <= cut.length <= high:

@@ -10,7 +10,7 @@ from typing import Any
 WORDS = 20_000
 """Of more different words with a trait, the most frequent ones are looked at."""
 _EMOJI = re.compile("[\u231a\u231b\u23e9-\u23fa\u2600-\u27bf\u2b05-\u2b55\U0001f000-\U0001faff]")
-_NEGATION = re.compile(r"n['’]t(?!\w)")
+_NEGATION = re.compile(r"n\s?['’]\s?t(?!\w)")  # tokens are read back with blanks around the apostrophe
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def numbers(text: str) -> str:
 
 def negations(text: str) -> str:
     """Each `n't` at the end of a word, whatever its apostrophe and case."""
-    return "n't" * len(_NEGATION.findall("".join(text.lower().split())))
+    return "n't" * len(_NEGATION.findall(text.lower()))
 
 
 TRAITS: Mapping[str, Callable[[str], str]] = {

@@ -19,6 +19,7 @@ TRAINED_ON = 200_000
 """Of more texts, so many are drawn to train on."""
 _SEEN: Mapping[str, Any] = {"min_frequency": 2}  # what stands once says nothing about other texts
 _DIGITS = 4  # kept of log probabilities: they are summed in the order of a hash table, another one in each run
+_ADDED = 0.001  # above the lowest score: who is there was added, and not weighed
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def _words_and_punctuation() -> Any:
 
 def _unigram_in_order(trained: Any) -> Any:
     pieces = json.loads(trained.to_str())["model"]["vocab"][len(SPECIAL) :]
-    ordered = sorted(((piece, round(score, _DIGITS)) for piece, score in pieces), key=lambda pair: (-pair[1], pair[0]))
+    lowest = min(score for _, score in pieces)
+    # Characters that were added for completeness share the lowest score, but one of them, by chance, has a bit more.
+    settled = [(piece, round(lowest if score < lowest + _ADDED else score, _DIGITS)) for piece, score in pieces]
+    ordered = sorted(settled, key=lambda pair: (-pair[1], pair[0]))
     return models.Unigram([*((token, 0.0) for token in SPECIAL), *ordered], unk_id=UNKNOWN, byte_fallback=False)
 
 
