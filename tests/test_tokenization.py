@@ -175,6 +175,11 @@ class TestRates:
         one = measured(candidate, "a!! b")
         assert (one.seen.unknown, one.seen.lost) == (0, pytest.approx(2 / 4))
 
+    def test_white_space_within_tokens_does_not_count_as_kept(self) -> None:
+        (candidate,) = train_candidates(["bpe"], [100], TEXTS)
+        assert measured(candidate, *TEXTS).seen.lost == 0
+        assert measured(candidate, "a 中 a").seen.lost == pytest.approx(1 / 3)
+
     def test_unseen_texts_have_rates_of_their_own(self) -> None:
         one = measure(whole_words("good"), Corpus.of(["good"]), Corpus.of(["bad good"]))
         assert (one.seen.unknown, one.unseen and one.unseen.unknown) == (0, 0.5)
@@ -284,6 +289,12 @@ class TestSurvival:
         assert kept["negations"] == Survival(2, 1 / 2)
         assert kept["emoji"] == Survival(0, None)
 
+    def test_a_trait_must_survive_as_a_whole(self) -> None:
+        letters = Tokenizer(models.BPE({"?": 0, "A": 1, "1": 2}, [], unk_token="?"))
+        letters.add_special_tokens(["?"])
+        kept = survivals(letters, Counter({"AB": 1, "A": 1, "12": 1}))
+        assert (kept["case"].share, kept["numbers"].share) == (1 / 2, 0)
+
     def test_a_lower_casing_tokenizer_loses_case_and_accents_alone(self) -> None:
         lower = whole_words("good", "cafe", "2", "don't", lower=True).backend
         kept = survivals(lower, Counter({"Good": 1, "café": 1, "2": 1, "Don't": 1}))
@@ -335,8 +346,8 @@ class TestVerdict:
         return compare(candidates, a_dataset(texts)).verdict
 
     def test_it_names_the_thriftiest_what_is_lost_and_the_length(self) -> None:
-        one = whole_words("good", "film", name="low", lower=True)
-        assert self.said(one, texts=["Good film"] * 4) == (
+        one = whole_words("good", "film", "2", name="low", lower=True)
+        assert self.said(one, texts=["Good film 2"] * 4) == (
             "low needs 1.00 tokens a word. low loses case. Take max_length 16: it cuts nothing."
         )
 
