@@ -101,6 +101,17 @@ class TestTraining:
         (most,) = re.findall(r"gets (\d+) from", str(caught.value))
         assert train_candidates([kind], [int(most)], TEXTS)[0].size == int(most)
 
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_size_that_is_not_asked_for_is_what_the_texts_give(self, kind: str) -> None:
+        (candidate,) = train_candidates([kind], [], TEXTS)
+        assert candidate.name == f"{kind} {candidate.size}"
+        with pytest.raises(ConfigError, match=f"{kind} gets {candidate.size} from these texts, not 4000"):
+            train_candidates([kind], [4000], TEXTS)
+
+    def test_a_size_that_is_not_asked_for_holds_the_alphabet(self) -> None:
+        letters = "".join(map(chr, range(0x4E00, 0x4E00 + 5000)))
+        assert train_candidates(["bpe"], [], [letters, letters])[0].size > 5000
+
     @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "bytes"])
     def test_the_smallest_vocabulary_is_the_alphabet(self, kind: str) -> None:
         with pytest.raises(ConfigError) as caught:

@@ -34,7 +34,10 @@ def tokenizers(
         typer.Option(metavar="KIND,...", help="Train on the data's train split: bpe, unigram, wordpiece, bytes."),
     ] = None,
     vocab: Annotated[
-        str | None, typer.Option(metavar="SIZE,...", help="Vocabulary sizes of what is trained. Default: 4000.")
+        str | None,
+        typer.Option(
+            metavar="SIZE,...", help="Vocabulary sizes of what is trained. Default: 4000, or what the texts give."
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="Column of the texts; found by its name if left out.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the classes; found by its name if left out.")] = None,
@@ -95,7 +98,7 @@ def _wanted(train: str | None, vocab: str | None) -> tuple[list[str], list[int]]
     for size in sizes:
         if not (size.isascii() and size.isdecimal() and 1 <= int(size) <= 1_000_000):
             raise ConfigError(f"--vocab: {size!r} is no whole number from 1 to 1000000")
-    return kinds, [int(size) for size in sizes or ["4000"]]
+    return kinds, [int(size) for size in sizes]
 
 
 def _refuse_directory(html: Path | None) -> None:

@@ -17,6 +17,8 @@ UNKNOWN = 1
 """Place of `[UNK]` among the special tokens, which come first in every vocabulary."""
 TRAINED_ON = 200_000
 """Of more texts, so many are drawn to train on."""
+USUAL = 4_000
+"""Entries of a vocabulary whose size is not asked for, where the texts give so many."""
 _SEEN: Mapping[str, Any] = {"min_frequency": 2}  # what stands once says nothing about other texts
 _DIGITS = 4  # kept of log probabilities: they are summed in the order of a hash table, another one in each run
 _ADDED = 0.001  # above the lowest score: who is there was added, and not weighed
@@ -96,8 +98,9 @@ def train_candidates(
 ) -> list[Candidate]:
     """A tokenizer of each kind and vocabulary size, trained on `texts` (at most 200,000 of them).
 
-    The same texts give the same tokenizers. Raises `ConfigError`, naming all that is wrong, where a size is below the
-    alphabet of the texts, or above what they give.
+    Without sizes, one of each kind with 4,000 entries, or as many as the texts give. The same texts give the same
+    tokenizers. Raises `ConfigError`, naming all that is wrong, where a size is below the alphabet of the texts, or
+    above what they give.
     """
     texts = drawn(texts, TRAINED_ON)
     candidates, faults = [], []
@@ -105,14 +108,15 @@ def train_candidates(
         say(f"training {kind} on {len(texts):,} texts")
         alphabet = _alphabet(kind, texts)
         least = len(SPECIAL) + len(alphabet)
-        for size in dict.fromkeys(sizes):
+        for size in dict.fromkeys(sizes or [max(USUAL, least)]):
             if size < least:
                 faults.append(f"{kind} needs {least} at least, its special tokens and alphabet, not {size}")
                 continue
             trained = _train(kind, size, alphabet=alphabet, texts=texts)
-            if (got := trained.get_vocab_size()) != size:  # Unigram may need more than its alphabet, too
+            got = trained.get_vocab_size()
+            if sizes and got != size:  # Unigram may need more than its alphabet, too
                 faults.append(f"{kind} gets {got} from these texts, not {size}")
-            candidates.append(Candidate(f"{kind} {size}", "trained", KINDS[kind].what, trained, UNKNOWN, None))
+            candidates.append(Candidate(f"{kind} {got}", "trained", KINDS[kind].what, trained, UNKNOWN, None))
     if faults:
         raise ConfigError(f"--vocab: {'; '.join(faults)}; choose other sizes, or leave that kind out")
     return candidates
