@@ -490,8 +490,8 @@ class TestPage:
         (svg,) = re.findall(r"<svg.*?</svg>", render(found), flags=re.DOTALL)
         words = re.findall(r">([^<>]+)</text>", svg)
         assert {"one", "two"} <= set(words)
-        assert words.count("38 % cut") == 2  # more than 62 words: at 64, for both
-        assert words.count("0 % cut") == 1  # at 128, which the second has no positions for
+        assert words.count("cuts 38 %") == 2  # more than 62 words: at 64, for both
+        assert words.count("cuts none") == 1  # at 128, which the second has no positions for
 
     def test_only_what_is_cut_is_drawn_in_the_warning_colour(self) -> None:
         texts = ["a " * count for count in range(1, 101)]

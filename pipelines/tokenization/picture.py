@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.figures import BLUE, FONT, GREY, INK, ORANGE, PALE
+from pipelines.tokenization.lengths import in_percent
 from pipelines.tokenization.measuring import Measures
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def _panel(rows: int) -> "tuple[Figure, Axes]":
 
 
 def _range(measures: Sequence[Measures]) -> tuple[float, float]:
-    """What the axis shows: all lengths, and every length that is recommended."""
-    shortest = min(int(one.lengths.min()) for one in measures)
+    """What the axis shows: all lengths but the very shortest, and every length that is recommended."""
+    shortest = min(float(np.quantile(one.lengths, 0.005)) for one in measures)  # a few shorter ones would be no sight
     longest = max(int(one.lengths.max()) for one in measures)
     recommended = [one.recommended.length for one in measures]
     return 0.8 * max(1, min(shortest, *recommended)), 1.25 * max(longest, *recommended)
@@ -76,8 +77,13 @@ def _draw_curve(axes: "Axes", one: Measures, *, row: float, low: float, high: fl
         if low <= cut.length <= high:
             chosen = cut.length == limit
             style: dict[str, Any] = {"color": INK if chosen else GREY, "weight": "bold" if chosen else "normal"}
-            words = f"{100 * cut.texts:.0f} % cut" if cut.texts >= 0.005 or not cut.texts else "<1 % cut"
-            axes.text(cut.length, row - 0.19, words, ha="center", size=7.5, family=FONT, **style)
+            axes.text(cut.length, row - 0.19, _cutting(cut.texts), ha="center", size=7.5, family=FONT, **style)
+
+
+def _cutting(share: float) -> str:
+    if not share:
+        return "cuts none"
+    return f"cuts {100 * share:.0f} %" if share >= 0.1 else f"cuts {in_percent(share)}"
 
 
 def _density(lengths: NDArray[np.int64], low: float, high: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
