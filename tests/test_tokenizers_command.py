@@ -87,6 +87,17 @@ def test_checkpoints_and_trained_tokenizers_are_compared_and_kept_in_mlflow(
     assert run.info.artifact_uri.startswith((home / "artifacts" / "tokenizers").as_uri())
 
 
+def test_names_of_any_kind_are_kept_in_mlflow(home: Path, tiny_bert: Path) -> None:
+    names = ["модель", "a+b: <c> 😀", "x" * 255]
+    for name in names:
+        shutil.copytree(tiny_bert, name)
+    done = tokenizers("--data", "reviews.csv", "--models", ",".join(names))
+    assert done.exit_code == 0, done.output
+    (run,) = runs(home)
+    kept = {key.partition("/")[0] for key in run.data.metrics}
+    assert kept == {"модель", "a-b- -c- -", "x" * 180}
+
+
 def test_the_table_says_on_what_it_was_measured_and_no_track_leaves_mlflow_alone(
     home: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,9 @@ def tokenizers(
     data: Annotated[str, typer.Option(help="A file, `sample:NAME`, preset, hub id or saved directory.")],
     models: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="Checkpoints: short names, hub ids, directories. Default: minilm."),
+        typer.Option(
+            metavar="A,B,...", help="Checkpoints: short names, hub ids, directories. Default: minilm, without --train."
+        ),
     ] = None,
     train: Annotated[
         str | None,

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -48,9 +49,8 @@ def track(found: Comparison, dataset: Dataset, *, client: MlflowClient, artifact
 
 
 def _key(one: Measures) -> str:
-    """The tokenizer's name with nothing that MLflow does not take in the name of a metric."""
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "_-. /") else "-" for c in one.candidate.name)
-    return name.strip("/.") or "tokenizer"
+    """The tokenizer's name with nothing that MLflow does not take in the name of a metric, of which 250 fit."""
+    return re.sub(r"[^\w. /-]", "-", one.candidate.name)[:180].strip("/.") or "tokenizer"
 
 
 def _facts(one: Measures) -> Iterator[tuple[str, object]]:
