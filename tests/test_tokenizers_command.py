@@ -14,8 +14,13 @@ from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from hpo.cli import app
+from pipelines.config import ModelConfig, TokensConfig
 from pipelines.errors import ConfigError, DataError, ModelError, StorageError, UserError
+from pipelines.models import load_tokenizer
 from pipelines.tokenization.candidates import load_candidates
+from pipelines.tokenization.corpus import Corpus
+from pipelines.tokenization.measuring import measure
+from pipelines.tokens import encode
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -135,6 +140,20 @@ def test_what_tokenizer_json_cuts_and_pads_is_undone_and_positions_are_the_model
     assert len(candidate.backend.encode("the film was boring " * 30).ids) == 122
     assert len(candidate.backend.encode("film").ids) == 3
     assert candidate.positions == 512
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_lengths_are_those_that_training_sees(family: str, tiny_checkpoints: dict[str, Path]) -> None:
+    texts = [f"{text}, as my brother said " * 3 for text in tiny.dataset().splits["train"].texts]
+    (candidate,) = load_candidates([str(tiny_checkpoints[family])])
+    one = measure(candidate, Corpus.of(texts), None)
+    tokenizer = load_tokenizer(ModelConfig(name=str(tiny_checkpoints[family])))
+    assert one.lengths.tolist() == encode(texts, tokenizer, TokensConfig(max_length=500)).lengths.tolist()
+    for cut in one.cuts[:3]:
+        lengths = encode(texts, tokenizer, TokensConfig(max_length=cut.length)).lengths
+        assert cut.tokens == pytest.approx(lengths.mean())
+        assert cut.texts == pytest.approx((one.lengths > cut.length).mean())
+    assert 0 < one.cuts[1].characters < one.cuts[0].characters
 
 
 def test_a_directory_with_a_tokenizer_alone_will_do(tiny_bert: Path, tmp_path: Path) -> None:
