@@ -21,7 +21,7 @@ from pipelines.tokenization.candidates import Candidate, named_apart
 from pipelines.tokenization.comparison import Comparison, compare
 from pipelines.tokenization.corpus import Corpus, drawn
 from pipelines.tokenization.examples import Piece, choose_examples, pieces_of_text
-from pipelines.tokenization.lengths import Cut, Recommended, grid, recommend
+from pipelines.tokenization.lengths import Cut, Recommended, grid, in_percent, recommend
 from pipelines.tokenization.measuring import Measures, measure
 from pipelines.tokenization.page import render
 from pipelines.tokenization.survival import TRAITS, Survival, survivals
@@ -265,6 +265,22 @@ class TestLengths:
         assert recommend([Cut(*row) for row in rows]) == Recommended(*expected)
 
 
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0, "0 %"),
+        (1e-9, "under 0.1 %"),
+        (0.0005, "0.1 %"),
+        (0.1234, "12.3 %"),
+        (0.9994, "99.9 %"),
+        (0.9999, "over 99.9 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_nothing_and_all_are_said_of_nothing_and_all_alone(share: float, words: str) -> None:
+    assert in_percent(share) == words
+
+
 class TestSurvival:
     @pytest.mark.parametrize(
         ("trait", "word", "shows"),
@@ -383,7 +399,7 @@ class TestVerdict:
         why = "its vocabulary is missing, or the texts are in another script."
         assert said == (
             f"Do not use empty: it makes no token of these texts; {why} "
-            f"Do not use words: it does not know 100.0 % of the characters; {why} "
+            f"Do not use words: it does not know 100 % of the characters; {why} "
             "sound needs 1.00 tokens a word. Take max_length 16: it cuts nothing."
         )
 

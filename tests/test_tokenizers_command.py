@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from hpo.cli import app
 from pipelines.config import ModelConfig, TokensConfig
 from pipelines.errors import ConfigError, DataError, ModelError, StorageError, UserError
+from pipelines.families import locate
 from pipelines.models import load_tokenizer
 from pipelines.tokenization.candidates import load_candidates
 from pipelines.tokenization.corpus import Corpus
@@ -154,6 +155,13 @@ def test_lengths_are_those_that_training_sees(family: str, tiny_checkpoints: dic
         assert cut.tokens == pytest.approx(lengths.mean())
         assert cut.texts == pytest.approx((one.lengths > cut.length).mean())
     assert 0 < one.cuts[1].characters < one.cuts[0].characters
+
+
+@pytest.mark.skipif(not Path(locate("minilm")).is_dir(), reason="needs the packaged checkpoint")
+def test_the_packaged_checkpoint_says_what_it_is_short_for() -> None:
+    (candidate,) = load_candidates(["minilm", "minilm"])
+    assert candidate.what == "short for sentence-transformers/all-MiniLM-L6-v2"
+    assert (candidate.size, candidate.positions, candidate.specials) == (30522, 512, 2)
 
 
 def test_a_directory_with_a_tokenizer_alone_will_do(tiny_bert: Path, tmp_path: Path) -> None:

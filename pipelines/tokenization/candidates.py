@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pipelines.config import ModelConfig
 from pipelines.errors import ModelError
+from pipelines.families import FAMILIES
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +69,17 @@ def _load(name: str) -> Candidate:
     return Candidate(
         name=directory.resolve().name if directory.is_dir() else name,
         origin="checkpoint",
-        what=f"the tokenizer of {directory if directory.is_dir() else name}",
+        what=_origin(name, directory),
         backend=backend,
         unknown=tokenizer.unk_token_id,
         positions=_stated(tokenizer) if bare else longest_input(load_config(model, labels=("a", "b"))),
     )
+
+
+def _origin(name: str, directory: Path) -> str:
+    if directory.is_dir():
+        return f"a checkpoint in {directory}"
+    return f"short for {FAMILIES[name].checkpoint}" if name in FAMILIES else "a checkpoint of the hub"
 
 
 def _stated(tokenizer: Any) -> int | None:

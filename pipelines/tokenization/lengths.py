@@ -92,8 +92,12 @@ def recommend(cuts: Sequence[Cut]) -> Recommended:
 
 
 def in_percent(share: float) -> str:
-    """`12.3 %`; what rounds to nothing and is something is `under 0.1 %`."""
-    return "under 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
+    """`12.3 %`; only nothing is `0 %` and only all of it `100 %`."""
+    if share in {0, 1}:
+        return f"{100 * share:.0f} %"
+    if share < 0.0005:
+        return "under 0.1 %"
+    return "over 99.9 %" if share >= 0.9995 else f"{100 * share:.1f} %"
 
 
 def _cutting(verb: str, cut: Cut) -> str:

@@ -29,7 +29,7 @@ def render(found: Comparison) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else in_percent(share)
+    return "–" if share is None else in_percent(share).replace("under ", "<").replace("over ", ">")
 
 
 def _number(value: float | None) -> str:
