@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help demo test test-long check format bench bench-search bench-controller lock clean
+.PHONY: help demo test test-long check format bench bench-search bench-controller bench-honesty lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,6 +51,10 @@ bench-search: $(VENV)/.search ## compare search cost with Optuna, Ray Tune and S
 
 bench-controller: $(VENV)/.dev ## measure what the controller costs with 10,000 stored trials and 64 workers
 	$(BIN)/python -m benchmarks.controller
+
+bench-honesty: $(VENV)/.dev ## is the reported score true? Repeated studies over stored answers of real trainings
+	$(BIN)/python -m benchmarks.answers
+	$(BIN)/python -m benchmarks.honesty
 
 # The wheel of torch first and alone: asked for as a range, pip would take the newest build with all of CUDA.
 $(VENV)/.torch: constraints.txt

@@ -19,18 +19,24 @@ class Progress:
     """Hours of GPUs, or of machines where there is none."""
 
 
-def spent(budget: Budget, progress: Progress) -> str | None:
-    """Why the study is over, or None while it may go on."""
+def spent(budget: Budget, progress: Progress, *, kept: float = 0.0) -> str | None:
+    """Why the search is over, or None while it may go on. Of every limit but the trials the share `kept` is not its."""
     if progress.finished >= budget.trials:
         return f"all {budget.trials} trials are finished"
-    if _reached(progress.minutes, budget.minutes):
-        return f"the {budget.minutes:g} minutes are used up"
-    if _reached(progress.examples, budget.examples):
-        return f"the {budget.examples:,} training examples are used up"
-    if _reached(progress.device_hours, budget.device_hours):
-        return f"the {budget.device_hours:g} device hours are used up"
-    if budget.money is not None and budget.price is not None and progress.device_hours * budget.price >= budget.money:
-        return f"{budget.money:g} is spent, at {budget.price:g} a device hour"
+    return used_up(budget, progress, kept=kept)
+
+
+def used_up(budget: Budget, progress: Progress, *, kept: float = 0.0) -> str | None:
+    """The same of all limits but the number of trials."""
+    rest = ", but for the confirmation's share" if kept else ""
+    if _reached(progress.minutes, budget.minutes, kept):
+        return f"the {budget.minutes:g} minutes are used up{rest}"
+    if _reached(progress.examples, budget.examples, kept):
+        return f"the {budget.examples:,} training examples are used up{rest}"
+    if _reached(progress.device_hours, budget.device_hours, kept):
+        return f"the {budget.device_hours:g} device hours are used up{rest}"
+    if budget.price is not None and _reached(progress.device_hours * budget.price, budget.money, kept):
+        return f"{budget.money:g} is spent, at {budget.price:g} a device hour{rest}"
     return None
 
 
@@ -61,5 +67,5 @@ def in_words(budget: Budget) -> str:
     return f"{first}, at most {', '.join(others)}" if others else first
 
 
-def _reached(used: float, limit: float | None) -> bool:
-    return limit is not None and used >= limit
+def _reached(used: float, limit: float | None, kept: float) -> bool:
+    return limit is not None and used >= limit * (1 - kept)

@@ -53,6 +53,8 @@ class Estimate:
     seconds: float
     """From the command to its end, wall time."""
     start_up: float
+    confirmation: float
+    """Of the fresh trainings after the search."""
     end: float
     trial: float
     """Mean over the space of a trial that trains to its end."""
@@ -79,14 +81,19 @@ def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, test_rows: in
     evaluations = spec.run.train.evaluations
     expected = [_expected(one, part, evaluations=evaluations) for one, part in zip(whole, parts, strict=True)]
     work = makespan(expected, share.workers)
+    ends = sum(part[-1][1] for part in parts)
+    fresh = confirmation(spec, complete=ends, searched=sum(one * chance for part in parts for one, chance in part))
+    anew = makespan([sum(mean.values())] * fresh, share.workers)
     start_up = max((cost.facts.start_up for cost in prospect.costs.values()), default=0.0)
     end = _END_SECONDS + test_rows * _row_seconds(spec, prospect, mean) if spec.register_as else 0.0
     if spec.budget.minutes is not None:
-        work = min(work, spec.budget.minutes * 60)
+        work = min(work, spec.budget.minutes * 60 * (1 - spec.kept_for_confirmation))
+        anew = min(anew, spec.budget.minutes * 60 * spec.kept_for_confirmation)
     peak = max((_peak(config, prospect) for config in [*default_configs(spec), *drawn_configs(spec)]), default=0.0)
     return Estimate(
-        seconds=start_up + work + end,
+        seconds=start_up + work + anew + end,
         start_up=start_up,
+        confirmation=anew,
         end=end,
         trial=sum(mean.values()),
         full_trials=sum(share * chance for part in parts for share, chance in part),
@@ -94,6 +101,20 @@ def estimate(spec: StudySpec, prospect: Prospect, share: Share, *, test_rows: in
         peak_of_all=peak * share.workers,
         disk=_disk(spec, prospect, share),
     )
+
+
+def confirmation(spec: StudySpec, *, complete: float, searched: float) -> int:
+    """How many fresh trainings are expected after a search that took `searched` full trainings.
+
+    As many as there may be in one round (the finalists and the default, of the trials that are `complete`), and further
+    rounds while the share lasts: where trials differ clearly there are fewer.
+    """
+    confirm = spec.confirm
+    if not confirm.finalists:
+        return 0
+    contestants = min(confirm.finalists + begins_with_defaults(spec), max(1, round(complete)))
+    rounds = min(confirm.seeds, max(1, int(confirm.share * searched / contestants)))
+    return contestants * rounds
 
 
 def segments(spec: StudySpec, *, rows: int, number: int) -> list[tuple[float, float]]:

@@ -5,34 +5,43 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import optuna
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from hpo.budget import Progress, settled, spent
+from hpo.champion import roll_back
+from hpo.confirm import select_winner
+from hpo.decision import Decision
 from hpo.estimate import estimate
-from hpo.executors import Executor
+from hpo.executors import Executor, WorkerLostError
+from hpo.gate import refuse_unknown_floors
+from hpo.history import ReignRow
 from hpo.lease import Lease, leased
 from hpo.ledger import Ledger
-from hpo.listing import spec_of
+from hpo.listing import known_model, spec_of
 from hpo.measure import Site, Staff, staffed
 from hpo.parent_run import ParentRun, drain
 from hpo.patience import in_one_line
 from hpo.places import Places, make_home
-from hpo.promotion import Decision, promote
+from hpo.promotion import Winner, promote
+from hpo.selection import Selection, read_selection
 from hpo.space import most_demanding
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from hpo.successor import learn, learned_from
 from pipelines.data import Dataset, find_leakage, load_data, open_dataset, save_dataset
-from pipelines.errors import ConfigError, StorageError
+from pipelines.errors import ConfigError, ModelError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, TestJob, WarmUpJob
-from pipelines.tracking import connect, is_away
+from pipelines.tracking import connect, is_away, tracking_errors
 
 _PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
+_ATTEMPTS = 3  # to test or prove a model, when workers die
 _BRIEF_SECONDS = 5.0  # the same for a study that was stopped on request
 
 
@@ -41,7 +50,8 @@ class Outcome:
     """How a session of a study ended."""
 
     reason: str
-    best: optuna.trial.FrozenTrial | None
+    selection: Selection | None
+    """Its winner, and the evidence; None where it was stopped, or no trial is COMPLETE."""
     decision: Decision | None
     signal: int | None
     """The signal that ended it early."""
@@ -65,6 +75,7 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
     Raises `UserError`s: for its data (nothing is written then), models, databases, or a changed definition.
     """
     dataset = load_data(spec.run.data)
+    refuse_unknown_floors(spec.promotion, dataset.labels)
     learned_from(spec, places=places)  # one that does not exist is refused before anything is written
     for note in dataset.notes:
         display.say(f"data: {note}")
@@ -106,7 +117,8 @@ def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> tuple[StudyS
             f"{learned}): give this one a name of its own (name=...)"
         )
     budget = settled(spec.budget, before=before.budget, finished=finished)
-    over = spent(budget, Progress(finished, minutes=row.seconds / 60)) is not None
+    progress = Progress(finished, minutes=row.seconds / 60)
+    over = spent(budget, progress, kept=spec.kept_for_confirmation) is not None
     return spec.model_copy(update={"budget": budget, "learn_from": before.learn_from}), over
 
 
@@ -121,22 +133,55 @@ def _site(spec: StudySpec, dataset: Dataset, places: Places) -> Site:
     )
 
 
-def promote_study(name: str, *, places: Places) -> Decision:
-    """Promote the winner of a study that has been run. Raises `UserError`s, as `promote` does."""
+def promote_study(name: str, *, places: Places, force: str | None = None) -> Decision:
+    """Promote the winner of a study that has been run; `force` says why it becomes champion whatever the gate says.
+
+    Raises `ModelError` where the study has no winner, and `UserError`s as `promote` does.
+    """
+    from pipelines.loader import open_model
     from pipelines.locked import score_on_test
     from pipelines.segment import Unwatched
 
     spec, ledger = spec_of(places, name), Ledger(places.storage)
     with in_one_line(places.storage), leased(ledger, name):
+        winner = winner_of(spec, open_study(spec, places=places), places)
+        if winner is None:
+            raise ModelError(f"study {name!r} has no COMPLETE trial yet")
         return promote(
             spec,
-            open_study(spec, places=places),
+            winner,
             dataset=open_dataset(places.study(name) / "data"),
             places=places,
             ledger=ledger,
             client=connect(places.tracking),
             score_on_test=lambda job: score_on_test(job, watch=Unwatched()),
+            prove=open_model,
+            force=force,
         )
+
+
+def winner_of(spec: StudySpec, study: optuna.Study, places: Places) -> Winner | None:
+    """What the study delivers: what was selected or, in a study of an earlier version, its best trial."""
+    selection = read_selection(places.study(spec.name) / "report")
+    if selection is not None:
+        return Winner(selection.trial, places.study(spec.name) / selection.name, selection.name)
+    trial = best_trial(study)
+    if trial is None:
+        return None
+    directory = places.trial(spec.name, trial.number)
+    return Winner(trial.number, directory, directory.name)
+
+
+def roll_back_model(name: str, *, places: Places) -> ReignRow:
+    """Make a registered model's previous champion champion again; returns the reign that begins.
+
+    Raises `ModelError` where there is no such model, or no champion to go back to.
+    """
+    from pipelines.loader import open_model
+
+    ledger = known_model(name, places)
+    with in_one_line(places.storage), tracking_errors(places.tracking, alone=False):
+        return roll_back(name, ledger=ledger, client=connect(places.tracking), prove=open_model)
 
 
 def _session(
@@ -175,17 +220,18 @@ def _session(
     )
     with _stopping_on_signals(controller), lease.guard(engine_of(study)):
         reason = controller.run()
+        display.say(f"study {spec.name}: {reason}")
+        selection = None if controller.stopped_on_request else select_winner(controller)
     lease.check()
-    display.say(f"study {spec.name}: {reason}")
-    scorer = _WorkerScorer(executor)
-    decision = _finish(controller, run, mirror, dataset=dataset, score_on_test=scorer, say=display.say)
+    court = _OnWorker(executor)
+    decision = _finish(controller, run, mirror, dataset=dataset, court=court, say=display.say)
     took = time.monotonic() - began
-    overhead = _overhead(controller, wall=time.monotonic() - start, tested=scorer.seconds, took=took)
+    overhead = _overhead(controller, wall=time.monotonic() - start, tested=court.seconds, took=took)
     if overhead is not None and not controller.stopped_on_request and controller.predicted is not None:
         display.say(f"predicted {controller.predicted / 60:.1f} min, took {took / 60:.1f} min")
     return Outcome(
         reason=reason,
-        best=best_trial(study),
+        selection=selection,
         decision=decision,
         signal=controller.signal,
         overhead=overhead,
@@ -208,7 +254,7 @@ def _finish(
     mirror: MirrorThread,
     *,
     dataset: Dataset,
-    score_on_test: "_WorkerScorer",
+    court: "_OnWorker",
     say: Callable[[str], None],
 ) -> Decision | None:
     """Send what is left to MLflow, promote the winner of a study that is over, and close the study's run.
@@ -219,15 +265,16 @@ def _finish(
     decision = None
     try:
         drain(mirror, places=places, patience=_BRIEF_SECONDS if stopped else _PATIENCE_SECONDS)
-        if not stopped and spec.register_as and best_trial(study):
+        if not stopped and spec.register_as and (winner := winner_of(spec, study, places)):
             decision = promote(
                 spec,
-                study,
+                winner,
                 dataset=dataset,
                 places=places,
                 ledger=controller.ledger,
                 client=run.connect(),
-                score_on_test=score_on_test,
+                score_on_test=court.score_on_test,
+                prove=court.prove,
             )
         run.close(study, interrupted=stopped, decision=decision)
     except StorageError as error:
@@ -299,19 +346,33 @@ def _fixed_compile(study: optuna.Study, staff: Staff) -> dict[str, str]:
     return now
 
 
-class _WorkerScorer:
-    """Scores on the locked split on a warm worker, and counts the time: it is evaluation, not overhead."""
+class _OnWorker:
+    """Tests and proves models on a warm worker, and counts the time: it is evaluation, not overhead."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self.seconds = 0.0
 
-    def __call__(self, job: TestJob) -> dict[str, dict[str, float]]:
-        start = time.monotonic()
-        scores: dict[str, dict[str, float]]
-        scores = self._executor.submit("pipelines.locked:score_on_test", job, key="test").result()
-        self.seconds += time.monotonic() - start
+    def score_on_test(self, job: TestJob) -> dict[str, dict[str, float]]:
+        """As `pipelines.locked.score_on_test`."""
+        scores: dict[str, dict[str, float]] = self._done("pipelines.locked:score_on_test", job, key="test")
         return scores
+
+    def prove(self, directory: Path) -> None:
+        """As `pipelines.proof.prove`."""
+        self._done("pipelines.proof:prove", directory, key="proof")
+
+    def _done(self, task: str, payload: Any, *, key: str) -> Any:
+        start = time.monotonic()
+        again = Retrying(
+            retry=retry_if_exception_type(WorkerLostError), stop=stop_after_attempt(_ATTEMPTS), reraise=True
+        )
+        try:
+            return again(lambda: self._executor.submit(task, payload, key=key).result())
+        except WorkerLostError as error:
+            raise ModelError(f"the worker that was to test the winner died {_ATTEMPTS} times: {error}") from error
+        finally:
+            self.seconds += time.monotonic() - start
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Who runs a study: a lease in the ledger's database, so that one controller at a time writes.
 
+The same lease lets one promoter at a time move a registered model's alias; its name is `model:NAME` then.
+
 Each holder gets a higher token, and every commit of the holder looks at the token in the same transaction (`guard`): a
 controller that slept while another took over writes nothing any more. Time is the database's clock, so that machines
 need not agree; and of a holder on this machine its process is asked, so that a crash frees the study at once, and no
@@ -21,13 +23,20 @@ import sqlalchemy as sa
 
 from hpo.ledger import LeaseRow, Ledger, storage_errors
 from pipelines.errors import StorageError
+from pipelines.files import digest
 
 LEASE_SECONDS = 30.0  # without a sign of life, after which another machine may take over
 _BEAT_SECONDS = 5.0  # between two signs of life
+_MODEL = "model:"
+_LONGEST_NAME = 80
 
 
 class LeaseLostError(StorageError):
     """Another controller runs the study now; this one must not write."""
+
+
+class HeldError(StorageError):
+    """Another process holds the lease."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ class Lease:
         held = connection.scalar(sa.select(LeaseRow.holder).where(LeaseRow.study == self.study))
         other = Holder(**json.loads(held)) if held else "nobody"
         return LeaseLostError(
-            f"study {self.study!r} was taken over by {other} while this process gave no sign of life; this one has "
+            f"{_named(self.study)} was taken over by {other} while this process gave no sign of life; this one has "
             "stopped, and wrote nothing since"
         )
 
@@ -120,7 +129,7 @@ class Lease:
 def leased(ledger: Ledger, study: str) -> Iterator[Lease]:
     """Hold a study for this process, giving signs of life all the while.
 
-    Raises `StorageError` naming the holder when another process has it.
+    Raises `HeldError` naming the holder when another process has it.
     """
     lease, over = take(ledger, study), threading.Event()
     heart = threading.Thread(target=_beat, args=(lease, over), name="lease", daemon=True)
@@ -136,7 +145,7 @@ def leased(ledger: Ledger, study: str) -> Iterator[Lease]:
 
 
 def take(ledger: Ledger, study: str) -> Lease:
-    """Become the holder. Raises `StorageError`: another process has it, which is named, or the database fails."""
+    """Become the holder. Raises `HeldError` naming who has it, `StorageError` where the database fails."""
     with storage_errors(ledger.url):
         return _take(ledger, study)
 
@@ -157,9 +166,24 @@ def _take(ledger: Ledger, study: str) -> Lease:
         with ledger.engine.begin() as connection:
             values = {"token": before.token + 1, "holder": me, "expires": now + LEASE_SECONDS}
             if connection.execute(taken.values(values)).rowcount:
-                _end_workers_of(Holder(**json.loads(before.holder)))
+                if _is_study(study):
+                    _end_workers_of(Holder(**json.loads(before.holder)))
                 return Lease(ledger, study, before.token + 1)
-    raise StorageError(f"study {study!r}: others keep taking it; try again")
+    raise HeldError(f"{_named(study)}: others keep taking it; try again")
+
+
+def name_for(model: str) -> str:
+    """The lease of a registered model; it fits into the column, however long the name is."""
+    name = f"{_MODEL}{model}"
+    return name if len(name) <= _LONGEST_NAME else f"{_MODEL}{digest(model)}"
+
+
+def _is_study(name: str) -> bool:
+    return not name.startswith(_MODEL)  # a study's name has no colon
+
+
+def _named(name: str) -> str:
+    return f"study {name!r}" if _is_study(name) else f"model {name.removeprefix(_MODEL)!r}"
 
 
 def holder_of(ledger: Ledger, study: str) -> Holder | None:
@@ -185,9 +209,10 @@ def _is_held(row: Any, *, now: float) -> bool:
 def _refuse_if_held(row: Any, *, now: float) -> None:
     if _is_held(row, now=now):
         ago = max(0.0, now - (row.expires - LEASE_SECONDS))
-        raise StorageError(
-            f"study {row.study!r} is being run by {Holder(**json.loads(row.holder))} (last sign of life {ago:.0f} s "
-            "ago); wait for it, or stop it with Ctrl-C"
+        doing = "run" if _is_study(row.study) else "promoted or rolled back"
+        raise HeldError(
+            f"{_named(row.study)} is being {doing} by {Holder(**json.loads(row.holder))} (last sign of life "
+            f"{ago:.0f} s ago); wait for it, or stop it with Ctrl-C"
         )
 
 

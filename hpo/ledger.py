@@ -16,11 +16,11 @@ from pipelines.errors import StorageError
 Made = TypeVar("Made")
 
 
-class _Table(DeclarativeBase):
-    """Base of the ledger's tables."""
+class Table(DeclarativeBase):
+    """Base of the ledger's tables; `history.py` and `openings.py` have further ones."""
 
 
-class StudyRow(_Table):
+class StudyRow(Table):
     """One study: its frozen definition and the time it has used."""
 
     __tablename__ = "hpo_studies"
@@ -34,7 +34,7 @@ class StudyRow(_Table):
     """Wall-clock seconds over all sessions."""
 
 
-class SegmentRow(_Table):
+class SegmentRow(Table):
     """One segment that a worker ran, lost or finished: the spend of a trial."""
 
     __tablename__ = "hpo_segments"
@@ -54,21 +54,7 @@ class SegmentRow(_Table):
     __table_args__ = (sa.Index("hpo_segments_by_trial", "study", "trial"),)
 
 
-class DecisionRow(_Table):
-    """One decision about a registered model's alias."""
-
-    __tablename__ = "hpo_decisions"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    model: Mapped[str] = mapped_column(sa.String(80))
-    key: Mapped[str] = mapped_column(sa.String(200))
-    """Which trained model it was about."""
-    at: Mapped[str] = mapped_column(sa.String(40))
-    decision: Mapped[str] = mapped_column(sa.Text)
-    """The whole decision as JSON."""
-    __table_args__ = (sa.UniqueConstraint("model", "key"),)
-
-
-class LeaseRow(_Table):
+class LeaseRow(Table):
     """Who runs a study, or ran it last; see `hpo.lease`."""
 
     __tablename__ = "hpo_leases"
@@ -88,7 +74,7 @@ class Ledger:
         self.url = url
         with storage_errors(url):
             self.engine = sa.create_engine(url, **engine_options(url))
-            created(lambda: _Table.metadata.create_all(self.engine))
+            created(lambda: Table.metadata.create_all(self.engine))
 
     def definition(self, name: str) -> dict[str, Any] | None:
         """What may not change in a study; None where there is no such study yet."""
@@ -131,22 +117,6 @@ class Ledger:
         with Session(self.engine) as session, session.begin():
             if session.scalar(sa.select(SegmentRow.id).filter_by(**row)) is None:
                 session.add(SegmentRow(**row))
-
-    def decision(self, model: str, key: str) -> dict[str, Any] | None:
-        """The decision about this trained model, or None."""
-        with Session(self.engine) as session:
-            row = session.scalar(sa.select(DecisionRow).where(DecisionRow.model == model, DecisionRow.key == key))
-            return json.loads(row.decision) if row else None
-
-    def decisions(self) -> list[DecisionRow]:
-        """All decisions about aliases."""
-        with Session(self.engine, expire_on_commit=False) as session:
-            return list(session.scalars(sa.select(DecisionRow)))
-
-    def add_decision(self, *, model: str, key: str, at: str, decision: dict[str, Any]) -> None:
-        """Record a decision about an alias."""
-        with Session(self.engine) as session, session.begin():
-            session.add(DecisionRow(model=model, key=key, at=at, decision=json.dumps(decision)))
 
     def trial_seconds(self, study: str, trial: int) -> dict[str, float]:
         """What a trial has cost: `wall` and seconds by kind of work, lost and repeated segments included.

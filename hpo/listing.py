@@ -6,12 +6,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.history import History
 from hpo.ledger import Ledger
+from hpo.openings import Openings, in_words
 from hpo.places import Places
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, open_storage, own_trials
 from hpo.suggest import did_you_mean
-from pipelines.errors import ConfigError
+from pipelines.data import open_dataset, rows_digest
+from pipelines.errors import ConfigError, ModelError, UserError
 from pipelines.files import read_json
 
 
@@ -74,6 +77,47 @@ def spec_of(places: Places, study: str) -> StudySpec:
     if row is None:
         raise ConfigError(f"study {study!r} was not made by hpo")
     return StudySpec.model_validate(json.loads(row.spec))
+
+
+def looks_at_test(places: Places, study: str) -> str | None:
+    """How often the study's locked test rows were looked at for its registered model, in a sentence.
+
+    None where the study registers nothing, or its data is not there any more.
+    """
+    spec = spec_of(places, study)
+    try:
+        dataset = open_dataset(places.study(study) / "data")
+    except UserError:
+        return None
+    if spec.register_as is None:
+        return None
+    counts = Openings(Ledger(places.storage)).count(
+        rows_digest(dataset.labels, dataset.splits["test"]), model=spec.register_as
+    )
+    return f"test rows: {len(dataset.splits['test']):,}, {in_words(counts)} for {spec.register_as}"
+
+
+def known_model(name: str, places: Places) -> Ledger:
+    """The ledger, where it knows of decisions about this registered model. Raises `ModelError` where it does not."""
+    known: list[str] = []
+    if storage_exists(places):
+        ledger = Ledger(places.storage)
+        known = History(ledger).models()
+        if name in known:
+            return ledger
+    raise ModelError(
+        f"nothing was decided about a registered model {name!r}{did_you_mean(name, known)}; known are: "
+        f"{', '.join(known) or 'none'}"
+    )
+
+
+def history(name: str, places: Places) -> dict[str, Any]:
+    """Who was champion when and why, and every decision with its figures, oldest first. Raises `ModelError`."""
+    past = History(known_model(name, places))
+    reigns = [reign.as_row() for reign in past.reigns(name)]
+    decisions = [{"at": row.at, "key": row.key, **json.loads(row.decision)} for row in past.decisions(name)]
+    champion = reigns[-1]["version"] if reigns else None
+    return {"model": name, "champion": champion, "history": reigns, "decisions": decisions}
 
 
 def no_such_study(study: str, names: list[str]) -> ConfigError:

@@ -62,7 +62,8 @@ class Meter:
 
     def reason_to_end(self, study: optuna.Study, *, finished: int, complete: int) -> str | None:
         """Why the budget is spent; None while it is not. `finished` trials include the `complete` ones."""
-        if reason := spent(self.spec.budget, self.progress(finished=finished)):
+        progress = self.progress(finished=finished)
+        if reason := spent(self.spec.budget, progress, kept=self.spec.kept_for_confirmation):
             return reason
         return self._convergence.reason(study, complete=complete)
 

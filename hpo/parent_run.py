@@ -8,12 +8,13 @@ from pathlib import Path
 import optuna
 from mlflow import MlflowClient
 
+from hpo.decision import Decision
 from hpo.lease import Lease
 from hpo.ledger import printable
 from hpo.places import Places
-from hpo.promotion import Decision
-from hpo.report import draw_study, summary
+from hpo.report import draw_selection, draw_study, summary
 from hpo.scheduling import schedule_in_words
+from hpo.selection import read_selection
 from hpo.spec import StudySpec
 from pipelines.config import flatten
 from pipelines.data import Dataset
@@ -61,8 +62,14 @@ class ParentRun:
         folder.mkdir(exist_ok=True)
         write_text(folder / "spec.json", spec.model_dump_json(indent=1))
         draw_study(spec, study, folder)
+        selection = read_selection(folder)
         tags = {"hpo.result": f"{decision.model} version {decision.version}: {decision.alias}"} if decision else {}
-        metrics = summary(spec, study) | ({f"test/{k}": v for k, v in decision.scores.items()} if decision else {})
+        metrics = summary(spec, study)
+        if selection is not None:
+            draw_selection(selection, folder / "selection.png")
+            tags["hpo.selection"] = "\n".join(selection.in_words())
+            metrics |= selection.as_metrics()
+        metrics |= {f"test/{name}": value for name, value in decision.scores.items()} if decision else {}
         with tracking_errors(self._places.tracking):
             tracker.log_study_files(folder)
             tracker.close_study(status="SCHEDULED" if interrupted else "FINISHED", metrics=metrics, tags=tags)

@@ -12,6 +12,7 @@ from typing import Any
 
 from hpo.budget import in_words
 from hpo.estimate import Estimate, as_numbers, estimate
+from hpo.gate import refuse_unknown_floors
 from hpo.machine import GIB
 from hpo.measure import Site, Staff, staffed
 from hpo.objectives import direction
@@ -37,9 +38,11 @@ class Plan:
 def make_plan(spec: StudySpec, *, places: Places, say: Callable[[str], None]) -> Plan:
     """The plan of a study; the first time, its workers are started and measured, and `say` is told so.
 
-    Raises `DataError` when the data cannot be used, `ModelError` when a model cannot.
+    Raises `ConfigError` for a floor of a class that is not there, `DataError` when the data cannot be used,
+    `ModelError` when a model cannot.
     """
     dataset = load_data(spec.run.data)
+    refuse_unknown_floors(spec.promotion, dataset.labels)
     leakage = find_leakage(dataset, places.leakage)
     dataset = replace(dataset, notes=(*dataset.notes, *leakage.notes, *leakage.examples))
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,6 +103,7 @@ def _foretold(spec: StudySpec, staff: Staff, found: Estimate, *, free: float) ->
         "compile": "; ".join(f"{name}: {choice.value} ({choice.reason})" for name, choice in compiling.items()),
         "time": f"about {found.seconds / 60:.1f} minutes on a machine as busy as when it was measured: "
         f"{spec.budget.trials} trials as costly as {found.full_trials:.1f} full ones, {found.start_up:.0f} s to start, "
+        f"{found.confirmation:.0f} s to train the finalists anew, "
         f"{found.end:.0f} s to end",
         "time of a trial": f"about {found.trial / 60:.1f} minutes to its end, the mean over the space",
         "memory": f"about {found.peak / GIB:.1f} GiB a worker at the most, {memory} "

@@ -1,218 +1,359 @@
-"""From a study's best trial to a registered version with an alias, and the reason for it on record."""
+"""A study's winner on its way to a registered version with an alias: tested, proved, judged, and the reason on record.
 
+Each step may be done again after a kill: a version is found by its key, an opening keeps its number, the run's files
+are written over, and decision, history and alias change together (`hpo/champion.py`).
+"""
+
+import os
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import optuna
+import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 
+from hpo.champion import Prove, Ruling, carry_out, prove_version, settle
+from hpo.decision import Decision, read_decision
+from hpo.gate import Contender, Verdict, judge
+from hpo.history import FORCED, PROMOTED, History
 from hpo.ledger import Ledger
-from hpo.objectives import direction
+from hpo.openings import PROMOTION, Openings
 from hpo.places import Places
 from hpo.spec import StudySpec
-from hpo.storage import best_trial
 from pipelines import registry
 from pipelines.card import CardFacts, render_card
 from pipelines.config import RunConfig
-from pipelines.data import ATTRIBUTION, Dataset
-from pipelines.errors import ModelError
+from pipelines.data import ATTRIBUTION, Dataset, rows_digest, text_hashes
+from pipelines.errors import ModelError, StorageError
 from pipelines.export import read_facts, seal
 from pipelines.families import license_of
-from pipelines.files import read_json, sha256, write_text
+from pipelines.files import read_json, sha256, write_json, write_text
+from pipelines.predictions import read_parquet
+from pipelines.scores import METRICS
 from pipelines.segment import TestJob
+from pipelines.tracking import tracking_errors
+
+_ROUNDS = 5  # of judging against a champion that others have replaced meanwhile
 
 Scorer = Callable[[TestJob], dict[str, dict[str, float]]]
 """Runs `pipelines.locked.score_on_test`, here or on a worker."""
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Who became what, and why."""
+class Winner:
+    """What a study delivers."""
 
-    model: str
-    version: str
-    alias: str
-    """`champion` or `challenger`."""
-    reason: str
-    metric: str
-    candidate: float
-    """The metric on the locked test split."""
-    champion: float | None
-    """The reigning champion's, on the same rows; None where there was none."""
-    champion_version: str | None
-    scores: dict[str, float]
-    """All of the candidate's scores on the locked test split."""
+    trial: int
+    """The trial whose configuration it is."""
+    directory: Path
+    """Holds model/, artifacts/, trial.json and mirror.json."""
+    name: str
+    """Such as `trial-00003`."""
 
-    def in_words(self) -> list[str]:
-        """The decision for a person: who became what and why, then the figures."""
-        versus = f"; champion version {self.champion_version}: {self.champion:.4f}" if self.champion is not None else ""
-        return [
-            f"{self.model} version {self.version} is {self.alias}: {self.reason}",
-            f"locked test {self.metric} {self.candidate:.4f}{versus}",
-        ]
+
+@dataclass(frozen=True)
+class _Case:
+    """One winner before the gate, and all that is asked about it."""
+
+    spec: StudySpec
+    winner: Winner
+    key: str
+    dataset: Dataset
+    rows: str
+    """Digest of the test rows."""
+    places: Places
+    ledger: Ledger
+    client: MlflowClient
+    score_on_test: Scorer
+    prove: Prove
+
+    @property
+    def model(self) -> str:
+        """The registered model."""
+        return str(self.spec.register_as)
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run of the winner."""
+        return str((read_json(self.winner.directory / "mirror.json") or {})["run_id"])
+
+    @property
+    def output(self) -> Path:
+        """Where the tests of models on the locked rows are kept."""
+        return self.places.study(self.spec.name) / "test"
 
 
 def promote(
     spec: StudySpec,
-    study: optuna.Study,
+    winner: Winner,
     *,
     dataset: Dataset,
     places: Places,
     ledger: Ledger,
     client: MlflowClient,
     score_on_test: Scorer,
+    prove: Prove,
+    force: str | None = None,
 ) -> Decision:
-    """Test the best trial's model on the locked split, register it, and set its alias.
+    """Test the winner's model on the locked split, register and prove it, judge it, and set its alias.
 
-    Idempotent: a model that was decided about is not tested again. Raises `ModelError` when the study has no winner.
+    Idempotent: a model that was decided about is not tested again. `force` says why it becomes champion whatever the
+    gate says. Raises `ModelError` where it cannot be registered, tested or used, `StorageError` where MLflow or the
+    ledger does not answer.
     """
     if spec.register_as is None:
         raise ModelError(f"study {spec.name!r} names no registered model; set register_as")
-    trial = best_trial(study)
-    if trial is None:
-        raise ModelError(f"study {spec.name!r} has no COMPLETE trial yet")
-    directory = places.trial(spec.name, trial.number)
-    key = f"{spec.name}/{trial.number}/{(read_json(directory / 'result.json') or {}).get('fingerprint', '')[:16]}"
-    if (made := ledger.decision(spec.register_as, key)) is not None:
-        return Decision(**made)
-    champion = registry.champion_of(client, spec.register_as)
-    models = {"candidate": directory / "model"}
+    if not len(dataset.splits["test"]):
+        raise ModelError(f"study {spec.name!r} has no test rows to promote by; set data.fractions.test or data.test")
+    key, rows = _key(spec, winner), rows_digest(dataset.labels, dataset.splits["test"])
+    case = _Case(spec, winner, key, dataset, rows, places, ledger, client, score_on_test, prove)
+    with tracking_errors(places.tracking, alone=False):
+        settle(case.model, ledger=ledger, client=client)
+        made = History(ledger).decision(case.model, key)
+        decision = _decided(case, force=force) if made is None else read_decision(made)
+        if force is None or registry.alias_of(client, case.model, registry.CHAMPION) == decision.version:
+            return decision
+        return _forced(case, decision, why=force)
+
+
+def _key(spec: StudySpec, winner: Winner) -> str:
+    """Names this trained model for ever: the same training has the same key."""
+    result = read_json(winner.directory / "result.json") or {}
+    trained = result.get("fingerprint") or sha256(winner.directory / "model" / "model.safetensors")
+    return f"{spec.name}/{winner.trial}/{trained[:16]}"
+
+
+def _decided(case: _Case, *, force: str | None) -> Decision:
+    """Judge against the champion of the moment, until the decision is entered before another champion has come."""
+    version: ModelVersion | None = None
+    for _ in range(_ROUNDS):
+        champion = registry.champion_of(case.client, case.model)
+        expected = str(champion.version) if champion else None
+        if champion is not None and champion.tags.get(registry.KEY) == case.key:
+            champion = None  # the candidate reigns, and the ledger that said why was lost
+        opening = _open(case, champion)
+        obstacle = _obstacle(case, champion, forced=force is not None)
+        tested = _tested(case, champion if obstacle is None else None)
+        if version is None:
+            version = _registered(case, tested["candidate"])
+            prove_version(version, client=case.client, prove=case.prove)
+        verdict = judge(
+            case.spec.promotion,
+            tested["candidate"],
+            tested.get("champion"),
+            metric=_deciding_metric(case.spec),
+            opening=opening,
+            obstacle=obstacle,
+        )
+        decision = _decision(case, version, champion, verdict, scores=tested["candidate"].scores)
+        if force is not None and not verdict.wins:
+            decision = _against_the_gate(decision, force)
+        _publish_test(case, decision)
+        if _entered(case, decision, expected=expected):
+            return decision
+    raise StorageError(f"model {case.model!r}: others keep promoting to it; try again")
+
+
+def _forced(case: _Case, decision: Decision, *, why: str) -> Decision:
+    """Make a version champion that was decided about before, whatever was decided."""
+    version = registry.find_version(case.client, f"{case.model}/{decision.version}")
+    prove_version(version, client=case.client, prove=case.prove)
+    decision = _against_the_gate(decision, why)
+    for _ in range(_ROUNDS):
+        expected = registry.alias_of(case.client, case.model, registry.CHAMPION)
+        if _entered(case, decision, expected=expected):
+            return decision
+    raise StorageError(f"model {case.model!r}: others keep promoting to it; try again")
+
+
+def _against_the_gate(decision: Decision, why: str) -> Decision:
+    return replace(decision, alias=registry.CHAMPION, forced=why)
+
+
+def _entered(case: _Case, decision: Decision, *, expected: str | None) -> bool:
+    """Show the decision in MLflow, then carry it out. False: the champion is not the expected one any more."""
+    _publish(case, decision)
+    ruling = Ruling(
+        model=case.model,
+        version=decision.version,
+        key=case.key,
+        alias=decision.alias,
+        kind=PROMOTED if decision.forced is None else FORCED,
+        why=decision.reason if decision.forced is None else decision.forced,
+        decision=asdict(decision),
+        expected=expected,
+    )
+    return carry_out(ruling, ledger=case.ledger, client=case.client)
+
+
+def _open(case: _Case, champion: ModelVersion | None) -> int:
+    """Count this look at the test rows, before it: each champion that it meets there is a test of its own."""
+    against = str(champion.version) if champion else ""
+    return Openings(case.ledger).open(case.rows, model=case.model, key=case.key, why=PROMOTION, against=against)
+
+
+def _obstacle(case: _Case, champion: ModelVersion | None, *, forced: bool) -> str | None:
+    """Why the champion cannot be compared on the candidate's test rows; None where it can, or where there is none.
+
+    Raises `ModelError` where the champion cannot be used, unless the decision is forced anyway.
+    """
+    if champion is None:
+        return None
+    try:
+        known, wanted = set(read_facts(_pulled(case, champion)).labels), set(case.dataset.labels)
+    except ModelError as error:
+        if not forced:
+            raise
+        return f"the champion cannot be used ({error})"
+    if known != wanted:
+        others = ", ".join(sorted(known ^ wanted)[:5])
+        return f"the champion knows other classes (they differ in {others}): the two cannot be compared"
+    if _data_of(case, champion) == case.dataset.digest:
+        return None
+    seen = registry.seen_by(case.client, champion)
+    if seen is None:
+        return "the champion was trained on other data, and no record says on which rows: the two cannot be compared"
+    test = text_hashes(case.dataset.splits["test"])
+    if overlap := int(np.isin(test, seen).sum()):
+        return f"the champion's training saw {overlap:,} of the {len(test):,} test texts: the two cannot be compared"
+    return None
+
+
+def _data_of(case: _Case, version: ModelVersion) -> str | None:
+    """The digest of the data that a version was trained on; of older ones it stands in the study's definition alone."""
+    if (tag := version.tags.get(registry.DATA)) is not None:
+        return str(tag)
+    return (case.ledger.definition(version.tags.get("hpo.study", "")) or {}).get("data_digest")
+
+
+def _pulled(case: _Case, version: ModelVersion) -> Path:
+    return registry.pulled(case.client, version, case.places.cache / "models")
+
+
+def _tested(case: _Case, champion: ModelVersion | None) -> dict[str, Contender]:
+    """Candidate and champion on the locked rows."""
+    models = {"candidate": case.winner.directory / "model"}
     if champion is not None:
-        models["champion"] = registry.pulled(client, champion, places.cache / "models")
-    scores = _scores(models, spec, dataset, places=places, score_on_test=score_on_test)
-    record = read_json(directory / "trial.json")
-    _write_card(directory / "model", record=record, dataset=dataset, scores=scores["candidate"], name=spec.register_as)
-    run_id = str((read_json(directory / "mirror.json") or {})["run_id"])
-    version = registry.register(
-        client, spec.register_as, _candidate(key, run_id, directory, scores=scores["candidate"])
-    )
-    decision = _decide(spec, version, champion, scores=scores)
-    client.set_registered_model_alias(spec.register_as, decision.alias, version.version)
-    _log_scores(client, run_id, decision, output=places.study(spec.name) / "test" / "candidate")
-    ledger.add_decision(model=spec.register_as, key=key, at=datetime.now(UTC).isoformat(), decision=asdict(decision))
-    return decision
-
-
-def _scores(
-    models: Mapping[str, Path], spec: StudySpec, dataset: Dataset, *, places: Places, score_on_test: Scorer
-) -> dict[str, dict[str, float]]:
-    """Scores on the locked rows. A champion that knows other classes cannot be compared, and is left out."""
-    comparable = {
-        name: directory
-        for name, directory in models.items()
-        if set(read_facts(directory).labels) == set(dataset.labels)
+        models["champion"] = _pulled(case, champion)
+    data = case.places.study(case.spec.name) / "data"
+    scores = case.score_on_test(TestJob(models=models, data=data, output=case.output))
+    return {
+        name: Contender(read_parquet(case.output / name / "predictions.parquet"), found)
+        for name, found in scores.items()
     }
-    folder = places.study(spec.name)
-    return score_on_test(TestJob(models=comparable, data=folder / "data", output=folder / "test"))
 
 
-def _decide(
-    spec: StudySpec,
-    version: ModelVersion,
-    champion: ModelVersion | None,
-    *,
-    scores: Mapping[str, Mapping[str, float]],
-) -> Decision:
-    """A first version reigns; a later one must be better than the champion on the same test rows."""
-    metric = _test_metric(spec)
-    ours, theirs = scores["candidate"][metric], scores.get("champion", {}).get(metric)
-    higher = _higher_wins(spec, metric)
-    if champion is None or champion.version == version.version:
-        alias, reason = registry.CHAMPION, "there was no champion"
-    elif theirs is None:
-        alias, reason = registry.CHALLENGER, "the champion knows other classes: the two cannot be compared"
-    elif ours > theirs if higher else ours < theirs:
-        alias, reason = registry.CHAMPION, f"better than the champion on the locked test rows ({metric})"
-    else:
-        alias, reason = registry.CHALLENGER, f"not better than the champion on the locked test rows ({metric})"
-    return Decision(
-        model=version.name,
-        version=str(version.version),
-        alias=alias,
-        reason=reason,
-        metric=metric,
-        candidate=ours,
-        champion=theirs,
-        champion_version=champion.version if champion else None,
-        scores=dict(scores["candidate"]),
-    )
-
-
-def _test_metric(spec: StudySpec) -> str:
+def _deciding_metric(spec: StudySpec) -> str:
     """The first objective that is a score of predictions; a cost alone promotes nobody."""
-    from pipelines.scores import METRICS
-
     return next((objective.metric for objective in spec.objective if objective.metric in METRICS), "accuracy")
 
 
-def _higher_wins(spec: StudySpec, metric: str) -> bool:
-    objective = next((objective for objective in spec.objective if objective.metric == metric), None)
-    return objective is None or direction(objective) == "maximize"
-
-
-def _candidate(key: str, run_id: str, directory: Path, *, scores: Mapping[str, float]) -> registry.Candidate:
-    study, trial, _ = key.split("/")
-    tags = {
-        "hpo.study": study,
-        "hpo.trial": trial,
-        "hpo.weights": sha256(directory / "model" / "model.safetensors"),
-        "test.accuracy": f"{scores['accuracy']:.4f}",
-    }
-    card = (directory / "model" / "README.md").read_text(encoding="utf-8")
-    return registry.Candidate(
-        key=key, run_id=run_id, directory=directory / "model", description=_without_front_matter(card), tags=tags
+def _decision(
+    case: _Case, version: ModelVersion, champion: ModelVersion | None, verdict: Verdict, *, scores: Mapping[str, float]
+) -> Decision:
+    return Decision(
+        model=case.model,
+        version=str(version.version),
+        alias=registry.CHAMPION if verdict.wins else registry.CHALLENGER,
+        reason=verdict.reason,
+        metric=verdict.metric,
+        candidate=verdict.candidate,
+        champion=verdict.champion,
+        champion_version=str(champion.version) if champion else None,
+        scores=dict(scores),
+        rows=case.rows,
+        verdict=verdict,
     )
+
+
+def _registered(case: _Case, tested: Contender) -> ModelVersion:
+    """The winner's version, with a model card that says how it was tested."""
+    study, trial, _ = case.key.split("/")
+    directory = case.winner.directory
+    with TemporaryDirectory(dir=directory, prefix=".model.", suffix=".tmp") as beside:
+        model = Path(shutil.copytree(directory / "model", Path(beside) / "model", copy_function=_link))
+        card = render_card(_card_facts(case, tested.scores))
+        write_text(model / "README.md", card)
+        seal(model, read_facts(model))
+        tags = {
+            "hpo.study": study,
+            "hpo.trial": trial,
+            "hpo.weights": sha256(model / "model.safetensors"),
+            registry.DATA: case.dataset.digest,
+            "test.accuracy": f"{tested.scores['accuracy']:.4f}",
+        }
+        candidate = registry.Candidate(case.key, case.run_id, model, _without_front_matter(card), tags)
+        return registry.register(case.client, case.model, candidate)
+
+
+def _link(source: str, target: str) -> None:
+    """The same file under another name, where the file system has links; what replaces one leaves the other."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _without_front_matter(card: str) -> str:
     return card.split("---\n", 2)[-1].strip() if card.startswith("---\n") else card
 
 
-def _write_card(
-    model: Path, *, record: dict[str, Any], dataset: Dataset, scores: Mapping[str, float], name: str
-) -> None:
-    """Put the model card into the model's directory, and seal it again."""
-    facts = read_facts(model)
-    config = RunConfig.model_validate(read_json(model.parent / "artifacts" / "config.json"))
+def _card_facts(case: _Case, scores: Mapping[str, float]) -> CardFacts:
+    dataset, directory = case.dataset, case.winner.directory
+    record: dict[str, Any] = read_json(directory / "trial.json")
+    config = RunConfig.model_validate(read_json(directory / "artifacts" / "config.json"))
     counts: dict[str, dict[str, int]] = {
         split: {label: int((part.labels == index).sum()) for index, label in enumerate(dataset.labels)}
         for split, part in dataset.splits.items()
     }
-    card = render_card(
-        CardFacts(
-            name=name,
-            base_model=config.model.name,
-            base_license=license_of(config.model.name),
-            task="text-classification",
-            labels=dataset.labels,
-            dataset=dataset.name,
-            dataset_digest=dataset.digest,
-            rows={split: len(part) for split, part in dataset.splits.items()},
-            class_counts=counts,
-            select_scores=record["scores"],
-            test_scores=scores,
-            params=record["params"],
-            study=record["study"],
-            trial=record["number"],
-            run_id=(read_json(model.parent / "mirror.json") or {}).get("run_id"),
-            created=datetime.now(UTC).date().isoformat(),
-            versions=dict(item.split("==") for item in registry.requirements()),
-            notes=dataset.notes,
-            attribution=ATTRIBUTION if dataset.source.startswith("sample:") else None,
-            max_length=facts.max_length,
-        )
+    return CardFacts(
+        name=case.model,
+        base_model=config.model.name,
+        base_license=license_of(config.model.name),
+        task="text-classification",
+        labels=dataset.labels,
+        dataset=dataset.name,
+        dataset_digest=dataset.digest,
+        rows={split: len(part) for split, part in dataset.splits.items()},
+        class_counts=counts,
+        select_scores=record["scores"],
+        test_scores=scores,
+        params=record["params"],
+        study=record["study"],
+        trial=case.winner.trial,
+        run_id=case.run_id,
+        created=datetime.now(UTC).date().isoformat(),
+        versions=dict(item.split("==") for item in registry.requirements()),
+        notes=dataset.notes,
+        attribution=ATTRIBUTION if dataset.source.startswith("sample:") else None,
+        max_length=read_facts(directory / "model").max_length,
     )
-    write_text(model / "README.md", card)
-    seal(model, facts)
 
 
-def _log_scores(client: MlflowClient, run_id: str, decision: Decision, *, output: Path) -> None:
-    """Show the locked scores on the trial's run and on the version."""
-    for name, value in decision.scores.items():
-        client.log_metric(run_id, f"test/{name}", value, timestamp=0, step=0)
-    client.log_artifacts(run_id, str(output), artifact_path="test")
-    client.set_model_version_tag(decision.model, decision.version, "hpo.decision", decision.reason)
+def _publish(case: _Case, decision: Decision) -> None:
+    """The decision with its figures on the run, and in tags of the version."""
+    write_json(case.output / "decision.json", asdict(decision))
+    case.client.log_artifact(case.run_id, str(case.output / "decision.json"))
+    for name, text in decision.as_tags().items():
+        case.client.set_model_version_tag(decision.model, decision.version, name, text)
+
+
+def _publish_test(case: _Case, decision: Decision) -> None:
+    """The locked scores and predictions on the run, and hashes of the texts that its training saw."""
+    client, run_id = case.client, case.run_id
+    metrics = [Metric(f"test/{name}", value, timestamp=0, step=0) for name, value in decision.scores.items()]
+    client.log_batch(run_id, metrics=metrics)
+    client.log_artifacts(run_id, str(case.output / "candidate"), artifact_path="test")
+    np.save(case.output / registry.ROWS_FILE, _training_texts(case.dataset), allow_pickle=False)
+    client.log_artifact(run_id, str(case.output / registry.ROWS_FILE))
+
+
+def _training_texts(dataset: Dataset) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Hashes of all texts that training and selection saw."""
+    return text_hashes(*(part for split, part in dataset.splits.items() if split != "test"))

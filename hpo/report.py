@@ -8,6 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.objectives import direction
+from hpo.selection import DEFAULT, Selection
 from hpo.space import address_of
 from hpo.spec import StudySpec
 from hpo.storage import best_trial
@@ -37,6 +38,30 @@ def draw_study(spec: StudySpec, study: optuna.Study, folder: Path) -> list[Path]
     if spec.space:
         drawn.append(_slices(spec, trials, folder / "search_space.png"))
     return drawn
+
+
+def draw_selection(selection: Selection, path: Path) -> Path:
+    """Draw what was trained anew with intervals, what it was compared with, and the best score of the search."""
+    figure, grid = _figure(width=7.5, height=1.6 + 0.42 * (len(selection.contestants) + len(selection.rivals) + 1))
+    axes, rows = grid[0, 0], list[tuple[str, float, float, float, str]]()
+    for one in selection.contestants:
+        won = one.trial == selection.trial
+        words = f"trial {one.trial}{' (default)' if one.default else ''}{': delivered' if won else ''}"
+        rows.append((words, one.score, one.low, one.high, _ORANGE if won else _BLUE))
+    if not selection.contestants:
+        words = f"trial {selection.trial}: delivered, not confirmed"
+        rows.append((words, selection.score, selection.low, selection.high, _ORANGE))
+    rows += [(one.name, one.score, one.score, one.score, _GREY) for one in selection.rivals if one.name != DEFAULT]
+    for place, (_, score, low, high, colour) in enumerate(rows):
+        axes.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="round")
+        axes.plot([score], [place], color=colour, marker="o")
+    best = f"best score of the search (trial {selection.search_trial})"
+    axes.axvline(selection.search_score, color=_GREY, linestyle="--", linewidth=1.2, label=best)
+    axes.set_yticks(range(len(rows)), [words for words, *_ in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel=f"{selection.metric} (select split, 95 % intervals)", title="Trained anew with fresh seeds")
+    figure.legend(frameon=False, loc="outside lower center")
+    return _saved(figure, path)
 
 
 def _history(spec: StudySpec, trials: list[FrozenTrial], path: Path) -> Path:

@@ -79,6 +79,51 @@ class Scheduling(Frozen):
     F1 ...), since it tells earlier who learns, unless class weights change what it means; else the objective."""
 
 
+class Confirmation(Frozen):
+    """Trainings with fresh seeds that decide between the best trials: nobody has chosen them for their luck."""
+
+    finalists: int = Field(default=3, ge=0, le=20)
+    """At most so many of the trials that cannot be told from the best one; the known-good default is compared with
+    them. 0: the best trial wins, and its score is the lucky one of the search."""
+    seeds: int = Field(default=3, ge=1, le=20)
+    """Fresh trainings of each at most; fewer where the decision is clear before, or the share is used up."""
+    share: Number = Field(default=0.5, gt=0, le=10)
+    """Training examples that these trainings may see, as a share of those of the search; the first one of each is
+    always done. Of a limit on minutes, examples, device hours or money the search leaves what this share needs."""
+    prefer: Literal["simpler", "higher"] = "simpler"
+    """Who wins of those that cannot be separated: the smaller, cheaper or simpler one (fewer weights, shorter inputs,
+    the default, less training), or the higher mean."""
+
+
+class Promotion(Frozen):
+    """When the winner takes the place of the reigning champion. It may be changed while a study lives."""
+
+    policy: Literal["better", "non_inferior_and_cheaper"] = "better"
+    """`better`: a paired one-sided test on the locked test rows says so. `non_inferior_and_cheaper`: it is surely not
+    worse by more than `margin`, and has fewer parameters or is a tenth faster."""
+    alpha: Number = Field(default=0.05, gt=0, lt=0.5)
+    """Chance that any of all challengers on the same test rows, however many, is promoted without being better. The
+    k-th look at the rows has the level `alpha * 6 / (pi k)^2`."""
+    minimum_effect: Number = Field(default=0.0, ge=0)
+    """How much better the deciding metric must at least be, in the metric's own unit."""
+    margin: Number | None = Field(default=None, gt=0)
+    """How much worse is still as good, for `non_inferior_and_cheaper`, in the metric's own unit."""
+    floors: dict[str, Number] = Field(default_factory=dict)
+    """What the candidate must reach on the test rows: a metric (`accuracy: 0.8`; of one that is to be small, the most
+    that it may be), the recall of a class (`class NAME: 0.7`), or the accuracy on texts of some length
+    (`1 to 40 characters: 0.7`)."""
+    max_megabytes: Number | None = Field(default=None, gt=0)
+    """Size of the exported model."""
+    max_latency_ms: Number | None = Field(default=None, gt=0)
+    """Time to classify one text, in milliseconds on the machine that tests it."""
+
+    @model_validator(mode="after")
+    def _has_a_margin(self) -> Self:
+        if self.policy == "non_inferior_and_cheaper" and self.margin is None:
+            raise ValueError("non_inferior_and_cheaper needs a margin: how much worse is still as good")
+        return self
+
+
 class Workers(Frozen):
     """Processes that train side by side on this machine."""
 
@@ -175,14 +220,23 @@ class StudySpec(Frozen):
     learn_from: list[str] = Field(default=[], max_length=20)
     """Earlier studies whose trials teach the sampler where they can be compared with this one's, and whose best
     configurations are tried first where they cannot. On the command line: `--from STUDY`."""
+    confirm: Confirmation = Confirmation()
+    """How the winner is chosen when the search is over."""
     start_with_defaults: bool = True
     """The first trials are the known-good defaults of each model in the study."""
     workers: Workers = Workers()
     """How much of this machine is used."""
     register_as: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
     """Registered model that the winner becomes a version of; nothing is registered where this is left out."""
+    promotion: Promotion = Promotion()
+    """When the winner becomes champion of that model."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seeds the sampler. What the trials draw is seeded by `run.seed`."""
+
+    @property
+    def kept_for_confirmation(self) -> float:
+        """The share of minutes, examples, device hours and money that the search leaves."""
+        return self.confirm.share / (1 + self.confirm.share) if self.confirm.finalists else 0.0
 
     @property
     def models(self) -> list[str]:

@@ -165,6 +165,11 @@ def own_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def best_of(study: optuna.Study, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     """The same, of these trials alone."""
+    return next(iter(ranked(study, trials)), None)
+
+
+def ranked(study: optuna.Study, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The COMPLETE ones of these trials by their first objective, the best first; of equals the earlier one."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1.0
-    return min(complete, key=lambda trial: (sign * trial.values[0], trial.number), default=None)
+    return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))

@@ -91,7 +91,7 @@ class Controller:
         """
         self.trials.catch_up()
         while True:
-            self._patiently(self.meter.enter)
+            self.patiently(self.meter.enter)
             if reason := self._reason_to_end():
                 self._wind_down(reason)
                 if self._trouble is not None:
@@ -99,7 +99,7 @@ class Controller:
                 return reason
             self._fill()
             self._wait()
-            self._patiently(self._settle)
+            self.patiently(self._settle)
 
     def _reason_to_end(self) -> str | None:
         """Why this session is over; None while it may go on."""
@@ -124,7 +124,7 @@ class Controller:
 
     def _fill(self) -> None:
         """Give every free worker something to do."""
-        while len(self.running) < self.executor.slots and self._patiently(self._begin_one):
+        while len(self.running) < self.executor.slots and self.patiently(self._begin_one):
             pass
 
     def _begin_one(self) -> bool:
@@ -215,7 +215,7 @@ class Controller:
     def _take(self, active: Active, future: Future[Any]) -> None:
         """Record what a segment brought, however long the database takes."""
         active.wall = time.monotonic() - active.submitted
-        self._patiently(lambda: self._receive(active, future))
+        self.patiently(lambda: self._receive(active, future))
 
     def _receive(self, active: Active, future: Future[Any]) -> None:
         """Record what a segment brought, and decide what becomes of its trial."""
@@ -320,8 +320,8 @@ class Controller:
         while self.running:
             self._wait()
         if not self.stopped_on_request and self._trouble is None:
-            self._patiently(lambda: self._end_unfinished(reason))
-        self._patiently(lambda: self.meter.enter(at_once=True))
+            self.patiently(lambda: self._end_unfinished(reason))
+        self.patiently(lambda: self.meter.enter(at_once=True))
 
     def _end_unfinished(self, reason: str) -> None:
         """End what had no time to finish."""
@@ -331,7 +331,8 @@ class Controller:
                 self.trials.send(active, active.stages[active.at + 1].examples)  # it was not beaten
             self.trials.end(active, TrialState.PRUNED, reason=f"budget: {reason}")
 
-    def _patiently(self, action: Callable[[], Value]) -> Value:
+    def patiently(self, action: Callable[[], Value]) -> Value:
+        """What `action` returns, however long the database is away; see `hpo.patience`."""
         return patiently(action, url=self.ledger.url, say=self.say)
 
 

@@ -47,6 +47,32 @@ class Difference:
         return self.difference * _sign(self.metric)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one model, and how far other rows might move it."""
+
+    metric: str
+    value: float
+    """The mean over its seeds."""
+    low: float
+    """The interval's lower end."""
+    high: float
+
+
+def measure_metric(
+    metric: str, labels: Labels, model: ArrayLike, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> Measured | None:
+    """A metric with its interval, drawn as `compare_metric` draws it; None where the rows do not define it."""
+    seeds, measure = _seeds(model), WEIGHTED[metric]
+    value = _observed(measure, labels, seeds)
+    if np.isnan(value):
+        return None
+    rng = np.random.default_rng(seed)
+    (drawn,) = _bootstrap(measure, labels, (seeds,), resamples=resamples, rng=rng)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Measured(metric, value, low=float(low), high=float(high))
+
+
 def compare_metric(
     metric: str,
     labels: Labels,
@@ -75,7 +101,8 @@ def compare_metric(
     if np.isnan(ours):
         return None
     rng = np.random.default_rng(seed)
-    drawn = _bootstrap(measure, labels, first, second, resamples=resamples, rng=rng)
+    means = _bootstrap(measure, labels, (first, second), resamples=resamples, rng=rng)
+    drawn = means[1] - means[0]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     test, p = _test(metric, labels, first, second, drawn=drawn, alternative=alternative, rng=rng)
     return Difference(metric, ours, theirs, low=float(low), high=float(high), p=p, test=test)
@@ -125,22 +152,20 @@ def _blocks(resamples: int, rows: int) -> Iterator[int]:
 
 
 def _bootstrap(
-    measure: Weighted, labels: Labels, a: Floats, b: Floats, *, resamples: int, rng: np.random.Generator
-) -> Floats:
-    """Differences, (resamples,), of the means over seeds."""
+    measure: Weighted, labels: Labels, models: Sequence[Floats], *, resamples: int, rng: np.random.Generator
+) -> list[Floats]:
+    """The mean over its seeds of each model, (resamples,), on the same resamples of the rows."""
     strata = [np.flatnonzero(labels == index) for index in np.unique(labels)]
     if not measure.by_class:
         strata = [np.arange(len(labels))]
-    features = [[measure.features(labels, one) for one in model] for model in (a, b)]
-    found = []
+    features = [[measure.features(labels, one) for one in model] for model in models]
+    found: list[list[Floats]] = [[] for _ in models]
     for count in _blocks(resamples, len(labels)):
         weights = draw_rows(strata, count, rng)
-        means = [
-            (draw_seeds(len(of_seeds), count, rng) * _columns(measure, weights, labels, of_seeds)).sum(axis=1)
-            for of_seeds in features
-        ]
-        found.append(means[1] - means[0])
-    return np.concatenate(found)
+        for means, of_seeds in zip(found, features, strict=True):
+            shares = draw_seeds(len(of_seeds), count, rng)
+            means.append((shares * _columns(measure, weights, labels, of_seeds)).sum(axis=1))
+    return [np.concatenate(means) for means in found]
 
 
 def _columns(measure: Weighted, weights: Floats, labels: Labels, of_seeds: Sequence[Floats]) -> Floats:

@@ -1,6 +1,11 @@
 """The locked test split is opened here and nowhere else: once for a winner, and for the champion it challenges."""
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipelines.data import Dataset, open_dataset
 from pipelines.errors import ModelError
@@ -12,9 +17,14 @@ from pipelines.run import as_table
 from pipelines.scores import score
 from pipelines.segment import TestJob, Watch
 
+if TYPE_CHECKING:
+    from pipelines.hpo_classifier import Classifier
+
+_TIMED = 24  # texts, of which the median is taken
+
 
 def score_on_test(job: TestJob, *, watch: Watch) -> dict[str, dict[str, float]]:
-    """Scores of each model on the test split of the data.
+    """Scores of each model on the test split of the data, and what it costs: `parameters`, `latency_ms`, `megabytes`.
 
     Raises `ModelError` when a model does not know exactly the classes of the data.
     """
@@ -34,10 +44,24 @@ def _score(directory: Path, dataset: Dataset, output: Path) -> dict[str, float]:
         probabilities=classifier.probabilities(split.texts)[:, order],
         names=dataset.labels,
     )
-    scores = score(predictions)
+    scores = score(predictions) | _costs(classifier, directory, split.texts[:_TIMED])
     output.mkdir(parents=True, exist_ok=True)
     write_parquet(predictions, output / "predictions.parquet")
     write_json(output / "mistakes.json", as_table(most_confident_mistakes(predictions)))
     write_json(output / "scores.json", scores)
     draw_report(predictions, output)
     return scores
+
+
+def _costs(classifier: "Classifier", directory: Path, texts: Sequence[str]) -> dict[str, float]:
+    """Weights, megabytes on disk, and the median of the milliseconds that one text takes, measured here and now."""
+    times = []
+    for text in texts:
+        start = time.perf_counter()
+        classifier.probabilities([text])
+        times.append(time.perf_counter() - start)
+    return {
+        "parameters": float(sum(weight.numel() for weight in classifier.model.parameters())),
+        "latency_ms": float(np.median(times)) * 1000,
+        "megabytes": sum(file.stat().st_size for file in directory.iterdir()) / 1e6,
+    }

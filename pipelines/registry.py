@@ -9,19 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
 
 from pipelines.errors import ModelError
 from pipelines.export import read_facts
+from pipelines.files import built_once, remove
 from pipelines.loader import verify
 from pipelines.predictions import Predictions, read_parquet
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 KEY = "hpo.key"
 """Tag that makes registration idempotent."""
+DATA = "hpo.data"
+"""Tag with the digest of the data that a version was trained on."""
+ROWS_FILE = "rows.npy"
+"""Artifact of a version's run: hashes of the texts that its training saw."""
 _EXAMPLE = "one of the year's best"
 _REFERENCE = re.compile(r"^(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?$")
 
@@ -41,11 +48,11 @@ class Candidate:
 
 def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVersion:
     """The registered version of a candidate: found by its key, or uploaded and created."""
-    if found := _version_with_key(client, name, candidate.key):
+    if found := _only_version(client, name, candidate.key):
         return found
     _ensure_name(client, name)
     model_id = _uploaded(client, name, candidate)
-    return client.create_model_version(
+    made = client.create_model_version(
         name,
         source=f"models:/{model_id}",
         run_id=candidate.run_id,
@@ -53,6 +60,7 @@ def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVers
         description=candidate.description,
         tags={KEY: candidate.key, **candidate.tags},
     )
+    return _only_version(client, name, candidate.key) or made
 
 
 def find_version(client: MlflowClient, reference: str) -> ModelVersion:
@@ -82,11 +90,29 @@ def find_version(client: MlflowClient, reference: str) -> ModelVersion:
 
 
 def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The reigning champion, or None where there is none yet."""
-    try:
-        return client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
+    """The reigning champion, or None where there is none yet.
+
+    Raises `ModelError` where the alias names a version that is gone, MLflow's errors where it does not answer: neither
+    means that there is no champion.
+    """
+    number = alias_of(client, name, CHAMPION)
+    if number is None:
         return None
+    for version in _versions(client, name):
+        if str(version.version) == number:
+            return version
+    raise ModelError(f"{name}@{CHAMPION} names version {number}, which is gone; go back with: hpo rollback {name}")
+
+
+def alias_of(client: MlflowClient, name: str, alias: str) -> str | None:
+    """The number of the version that an alias names; None where there is no such alias or model.
+
+    By search, which tells apart what is absent from an MLflow that does not answer: that raises.
+    """
+    for model in client.search_registered_models(f"name = '{name}'"):
+        if model.name == name and alias in model.aliases:
+            return str(model.aliases[alias])
+    return None
 
 
 def pull(client: MlflowClient, version: ModelVersion, directory: Path) -> Path:
@@ -109,16 +135,23 @@ def pull(client: MlflowClient, version: ModelVersion, directory: Path) -> Path:
 
 
 def pulled(client: MlflowClient, version: ModelVersion, cache: Path) -> Path:
-    """`pull` into a cache, or what an earlier call left there (verified again)."""
+    """`pull` into a cache, or what an earlier call left there (verified again); of several at once, one downloads."""
     directory = cache / f"{version.name}-{version.version}-{version.tags.get('hpo.weights', '')[:16]}"
-    if directory.is_dir():
-        try:
-            verify(directory)
-        except ModelError:
-            shutil.rmtree(directory)
-        else:
-            return directory
-    return pull(client, version, directory)
+
+    def put(place: Path) -> None:
+        remove(place)
+        pull(client, version, place)
+
+    return built_once(directory, read=_verified, write=put)
+
+
+def _verified(directory: Path) -> Path | None:
+    """The directory, where a model lies in it as it was written."""
+    try:
+        verify(directory)
+    except ModelError:
+        return None
+    return directory
 
 
 def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:
@@ -150,6 +183,20 @@ def select_predictions(client: MlflowClient, version: ModelVersion) -> Predictio
             name = f"{version.name}/{version.version}"
             raise ModelError(f"{name}: no predictions are stored with its run: {_first_line(error)}") from error
         return read_parquet(Path(path))
+
+
+def seen_by(client: MlflowClient, version: ModelVersion) -> NDArray[np.uint64] | None:
+    """Hashes of the texts that a version's training saw, as `data.text_hashes` makes them; None where none are kept."""
+    import mlflow.artifacts
+
+    if ROWS_FILE not in {file.path for file in client.list_artifacts(version.run_id)}:
+        return None
+    with tempfile.TemporaryDirectory() as beside:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=version.run_id, artifact_path=ROWS_FILE, dst_path=beside, tracking_uri=client.tracking_uri
+        )
+        hashes: NDArray[np.uint64] = np.load(path, allow_pickle=False)
+        return hashes
 
 
 def _uploaded(client: MlflowClient, name: str, candidate: Candidate) -> str:
@@ -211,14 +258,22 @@ def _ensure_name(client: MlflowClient, name: str) -> None:
         client.create_registered_model(name, description=f"Text classifier {name}, promoted by hpo.")
 
 
-def _version_with_key(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
-    found = [v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(KEY) == key]
-    return found[0] if found else None
+def _only_version(client: MlflowClient, name: str, key: str) -> ModelVersion | None:
+    """The version of a key, or None. When a reply is lost, MLflow's client asks again, and two are made: one goes."""
+    found = [version for version in _versions(client, name) if version.tags.get(KEY) == key]
+    first, *others = sorted(found, key=lambda version: int(version.version)) or [None]
+    for other in others:
+        client.delete_model_version(name, other.version)
+    return first
+
+
+def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    return list(client.search_model_versions(f"name = '{name}'"))
 
 
 def _what_there_is(client: MlflowClient, name: str) -> str:
     aliases: dict[str, Any] = client.get_registered_model(name).aliases
-    versions = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+    versions = sorted(int(version.version) for version in _versions(client, name))
     return f"aliases: {', '.join(sorted(aliases)) or 'none'}; versions: {', '.join(map(str, versions)) or 'none'}"
 
 

@@ -75,6 +75,17 @@ class TestJob:
 
 
 @dataclass(frozen=True)
+class BaselineJob:
+    """A baseline to fit; see `pipelines.baseline`."""
+
+    name: str
+    """`majority` or `tfidf`."""
+    data: Path
+    directory: Path
+    """Gets artifacts and `result.json`, like a trial's."""
+
+
+@dataclass(frozen=True)
 class Choice:
     """A value that was chosen for the user, and why."""
 

@@ -48,11 +48,16 @@ _LONGEST_PARAM = 6_000
 
 
 @contextmanager
-def tracking_errors(uri: str) -> Iterator[None]:
-    """Turns a tracker that does not answer into one line, without secrets."""
+def tracking_errors(uri: str, *, alone: bool = True) -> Iterator[None]:
+    """Turns a tracker that does not answer into one line, without secrets.
+
+    `alone`: False where another database is used as well, whose own errors are not the tracker's; MLflow wraps its own.
+    """
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, ImportError) as error:
+        if isinstance(error, SQLAlchemyError) and not alone:
+            raise
         cause = _printable(str(error).strip().partition("\n")[0][:300])
         raise StorageError(f"tracking {_printable(uri)}: {cause}") from error
 
@@ -214,18 +219,16 @@ class Tracker:
         return str(run_id)
 
     def _trial_run(self, record: dict[str, Any]) -> str:
-        """The trial's run: found by its tags, or created with parameters, inputs and tags."""
-        study, number = record["study"], record["number"]
-        condition = f"tags.`hpo.study` = '{study}' and tags.`hpo.trial` = '{number}'"
+        """The record's run: found by its tags, or created with parameters, inputs and tags."""
+        marks = identity(record)
+        condition = " and ".join(f"tags.`{key}` = '{text}'" for key, text in marks.items())
         run = self._find_run(condition)
         if run is None:
-            marks = {
-                "hpo.study": study,
-                "hpo.trial": str(number),
-                "hpo.kind": "trial",
+            marks |= {
+                "hpo.kind": kind_of(record),
                 "mlflow.parentRunId": self.parent,
-                "mlflow.runName": f"{study}-{number:03d}",
-                "mlflow.note.content": f"Trial {number} of study {study}: {_searched(record)}",
+                "mlflow.runName": _run_name(record),
+                "mlflow.note.content": record.get("about") or _about_trial(record),
             }
             run = self._make_run(condition, tags=marks | self._tags, started=record["started"])
         elif run.data.tags.get("mlflow.parentRunId") != self.parent:
@@ -324,6 +327,28 @@ def _of_study(name: str) -> str:
 def _as_text(value: Any) -> str:
     text = str(value)
     return text if len(text) <= _LONGEST_PARAM else f"{text[: _LONGEST_PARAM - 3]}..."
+
+
+def kind_of(record: Mapping[str, Any]) -> str:
+    """`trial`, `confirmation` or `baseline`."""
+    return str(record.get("kind", "trial"))
+
+
+def identity(record: Mapping[str, Any]) -> dict[str, str]:
+    """The tags by which the run of a record is found: a trial by its number, all else by its directory's name."""
+    study = {"hpo.study": str(record["study"])}
+    if kind_of(record) == "trial":
+        return study | {"hpo.trial": str(record["number"])}
+    return study | {"hpo.run": str(record["name"])}
+
+
+def _run_name(record: Mapping[str, Any]) -> str:
+    name = f"{record['number']:03d}" if kind_of(record) == "trial" else record["name"]
+    return f"{record['study']}-{name}"
+
+
+def _about_trial(record: dict[str, Any]) -> str:
+    return f"Trial {record['number']} of study {record['study']}: {_searched(record)}"
 
 
 def _searched(record: dict[str, Any]) -> str:

@@ -65,13 +65,16 @@ def train(job: SegmentJob, *, watch: Watch) -> SegmentResult:
         _commit(job.directory, step)
     _hold(job.directory, step)
     result = SegmentResult(step, step, total, scores, finished=step >= total, seconds={"train": 0.01, "evaluate": 0.01})
+    if result.finished and orders.get("predicts"):
+        _predict(job, scores["accuracy"])
     return _finish(job.directory, result, half_way=lambda: strike("finish")) if result.finished else result
 
 
 def instruct(study: Path, **orders: Any) -> None:
     """Tell the stub how to behave in a study: `pace` (seconds a step), `scores` (instead of its own), `wait_at` (a step
-    at which it waits to be stopped), `faults`, and `at`, the moment at which those strike: `start`, or in the middle of
-    writing the `cache`, after the first `commit` of a checkpoint, or in the middle of its `finish`.
+    at which it waits to be stopped), `predicts` (it keeps predictions of the data's select rows), `faults`, and `at`,
+    the moment at which those strike: `start`, or in the middle of writing the `cache`, after the first `commit` of a
+    checkpoint, or in the middle of its `finish`.
 
     `faults` maps a trial's number, or `*` for all, to the fault of each of its calls; one word stands for every call.
     """
@@ -160,6 +163,23 @@ def _scores(job: SegmentJob, progress: float) -> dict[str, float]:
     """The nearer the learning rate is to 1e-4, and the longer it trained, the better."""
     accuracy = (1 - abs(math.log10(job.config.train.learning_rate) + 4) / 5) * (0.5 + progress / 2)
     return {"accuracy": accuracy, "log_loss": 1 - accuracy}
+
+
+def _predict(job: SegmentJob, accuracy: float) -> None:
+    """Keep predictions that are right with this chance; another seed has other rows right."""
+    import numpy as np
+
+    from pipelines.data import open_dataset
+    from pipelines.predictions import Predictions, write_parquet
+
+    split, names = (data := open_dataset(job.data)).splits["select"], data.labels
+    right = np.random.default_rng(job.config.seed).random(len(split)) < accuracy
+    predicted = np.where(right, split.labels, 1 - split.labels)
+    probabilities = np.eye(2)[predicted] * 0.8 + 0.1
+    (job.directory / "artifacts").mkdir(exist_ok=True)
+    path = job.directory / "artifacts" / "predictions.parquet"
+    write_parquet(Predictions(split.ids, split.texts, split.labels, probabilities, names), path)
+    write_json(job.directory / "artifacts" / "config.json", job.config.model_dump())
 
 
 def _finish(directory: Path, result: SegmentResult, *, half_way: Callable[[], None]) -> SegmentResult:
@@ -276,6 +296,7 @@ def a_spec(**changes: Any) -> "StudySpec":
         "pruner": "nop",
         "run": {"train": {"epochs": 2.0, "batch_size": 16, "evaluations": 4}},
         "space": {"train.learning_rate": {"low": 1e-6, "high": 1e-2, "log": True}},
+        "confirm": {"finalists": 0},  # sessions of the stub are searches alone, where a test does not ask for more
     }
     return StudySpec.model_validate(plain | changes)
 

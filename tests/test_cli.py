@@ -131,7 +131,7 @@ def test_a_measured_check_answers_within_five_seconds(own_data: str, tmp_path: P
 
 
 def test_a_study_without_a_trained_trial_says_that_there_is_no_winner(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = Outcome("the 2 minutes are used up", best=None, decision=None, signal=None, overhead=0.02)
+    outcome = Outcome("the 2 minutes are used up", selection=None, decision=None, signal=None, overhead=0.02)
     monkeypatch.setattr("hpo.launch.run_study", lambda *_, **__: outcome)
     shown = CliRunner().invoke(app, ["run", "quickstart", "budget.minutes=2"])
     assert shown.exit_code == 0

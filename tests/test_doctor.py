@@ -22,9 +22,11 @@ from hpo.cli import app
 from hpo.doctor import Examination, examine, treat
 from hpo.doctor import secrets as doctor_secrets
 from hpo.executors.local import LocalExecutor
+from hpo.history import PROMOTED, History, a_reign
 from hpo.lease import leased
 from hpo.ledger import Ledger
 from hpo.places import Places
+from hpo.records import write_side_record
 from hpo.storage import best_trial, load_study
 from hpo.study import Controller
 from pipelines.config import ModelConfig, TokensConfig
@@ -34,13 +36,14 @@ from pipelines.files import read_json, sha256, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.registry import Candidate, register
+from pipelines.segment import SegmentResult
 from pipelines.tracking import Tracker, connect
 from tests.faults import shows
 from tests.stub import a_controller, a_spec, instruct, make_whole
 
 BEST, FAILED, PRUNED, OTHER = range(4)
 HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": None}
-Found = list[tuple[str, int | None, str]]
+Found = list[tuple[str, int | str | None, str]]
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,11 @@ def promoted(home: Path, finished: Path, tiny_bert: Path, tmp_path_factory: pyte
     version = register(patient.client, "sentiment", Candidate(key, patient.run_id(BEST), model, "", tags))
     patient.client.set_registered_model_alias("sentiment", "champion", version.version)
     ledger = Ledger(patient.places.storage)
-    ledger.add_decision(model="sentiment", key=key, at="now", decision={"alias": "champion"})
+    history = History(ledger)
+    made = {"alias": "champion", "version": "1", "verdict": {"wins": True}}
+    reign = a_reign("sentiment", version="1", previous=None, kind=PROMOTED, why="the first", key=key)
+    history.decide(model="sentiment", key=key, decision=made, reign=reign)
+    history.close("sentiment")
     spec = a_spec(register_as="sentiment")
     ledger.open_study("toy", {}, spec=spec.model_dump_json())
     return keep(home, tmp_path_factory)
@@ -657,8 +664,12 @@ def test_a_version_that_cannot_be_downloaded_is_found(registered: Patient) -> No
 
 def test_an_alias_of_a_version_that_is_gone_is_found(registered: Patient) -> None:
     registered.sql("mlflow.db", "UPDATE registered_model_aliases SET version = 9")
-    found: Found = [("I11", None, "sentiment@champion means version 9, which does not exist")]
-    assert_advised(registered, found, "point the alias to a sound version, or delete it")
+    found: Found = [
+        ("I11", None, "sentiment@champion means version 9, which does not exist"),
+        ("I11", None, "sentiment@champion means version 9, the history says 1: other hands moved it"),
+    ]
+    advice = ("point the alias to a sound version, or delete it", ENTER)
+    assert_advised(registered, found, *advice)
 
 
 def test_an_alias_of_a_version_that_is_not_ready_is_found(registered: Patient) -> None:
@@ -680,7 +691,111 @@ def test_a_version_that_nobody_decided_about_is_found(registered: Patient) -> No
 def test_a_decision_about_a_version_that_is_gone_is_found(registered: Patient) -> None:
     registered.client.delete_model_version("sentiment", "1")
     what = f"the ledger decided about sentiment (toy/{BEST}/abc), and no version of that key exists"
-    assert_advised(registered, [("I11", None, what)], "was the version deleted? Restore MLflow from a backup")
+    found: Found = [
+        ("I11", None, "sentiment@champion means nothing, the history says 1: other hands moved it"),
+        ("I11", None, what),
+    ]
+    assert_advised(registered, found, ENTER, "was the version deleted? Restore MLflow from a backup")
+
+
+def test_a_decision_about_another_version_is_found(registered: Patient) -> None:
+    changed = json.dumps({"alias": "challenger", "version": "7", "verdict": {}})
+    registered.sql("studies.db", "UPDATE hpo_decisions SET decision = ?", changed)
+    what = "the ledger decided about sentiment/7, and its key is version 1's"
+    assert_advised(registered, [("I11", None, what)], "was MLflow restored from an older backup?")
+
+
+ENTER = "hpo promote toy or hpo rollback sentiment enters it"
+
+
+def test_an_alias_that_other_hands_have_moved_is_found(registered: Patient) -> None:
+    registered.client.delete_registered_model_alias("sentiment", "champion")
+    found: Found = [("I11", None, "sentiment@champion means nothing, the history says 1: other hands moved it")]
+    assert_advised(registered, found, ENTER)
+
+
+def test_a_champion_whose_alias_was_not_moved_before_a_kill_is_found(registered: Patient) -> None:
+    registered.sql("studies.db", "UPDATE hpo_reigns SET done = 0")
+    found: Found = [("I11", None, "sentiment@champion was to become version 1, and that was cut short")]
+    assert_advised(registered, found, "hpo promote toy or hpo rollback sentiment finishes it")
+
+
+def test_a_gap_in_the_history_is_found(registered: Patient) -> None:
+    history = History(Ledger(registered.places.storage))
+    history.begin(a_reign("sentiment", version="1", previous="5", kind=PROMOTED, why="better"))
+    history.close("sentiment")
+    found: Found = [("I11", None, "the history of sentiment has a gap: version 1 reigned, then 5 did")]
+    assert_advised(registered, found, "rows are missing: restore the ledger from a backup")
+
+
+def test_a_champion_that_the_history_does_not_tell_of_is_found(registered: Patient) -> None:
+    registered.sql("studies.db", "DELETE FROM hpo_reigns")
+    found: Found = [("I11", None, "sentiment/1 was made champion, and the history does not tell of it")]
+    assert_advised(registered, found, "rows are missing: restore the ledger from a backup")
+
+
+def test_of_decisions_before_there_was_a_history_none_is_asked_for(registered: Patient) -> None:
+    registered.sql("studies.db", "DELETE FROM hpo_reigns")
+    registered.sql("studies.db", "UPDATE hpo_decisions SET decision = ?", json.dumps({"alias": "champion"}))
+    assert registered.found() == []
+
+
+# Trainings beside the trials
+
+
+@pytest.fixture
+def confirmed(patient: Patient) -> tuple[Patient, Path]:
+    """The finished study, which delivers a fresh training of its trial OTHER; and the directory of that."""
+    home = patient.places.study("toy")
+    delivered, baseline = home / f"confirm-{OTHER:05d}-1", home / "baseline-majority"
+    result = SegmentResult(8, 8, 8, {"accuracy": 0.9}, finished=True)
+    for directory, kind in ((delivered, "confirmation"), (baseline, "baseline")):
+        write_side_record(
+            directory, study=a_spec(), kind=kind, about="beside", params={"seed": 7}, state="COMPLETE", result=result
+        )
+        a_tracker(patient.home, "toy").sync_trial(directory)
+    shutil.copytree(patient.trial(BEST) / "model", delivered / "model")
+    (home / "report").mkdir()
+    write_json(home / "report" / "selection.json", {"trial": OTHER, "name": delivered.name})
+    return patient, delivered
+
+
+def a_tracker_again(patient: Patient) -> None:
+    """Close the study's run, which a tracker that is opened sets to RUNNING."""
+    a_tracker(patient.home, "toy").close_study(status="FINISHED", metrics={}, tags={})
+
+
+def test_trainings_beside_the_trials_are_no_strangers(confirmed: tuple[Patient, Path]) -> None:
+    patient, _ = confirmed
+    a_tracker_again(patient)
+    assert patient.found() == []
+
+
+def test_a_training_beside_the_trials_without_its_run_is_sent_anew(confirmed: tuple[Patient, Path]) -> None:
+    patient, delivered = confirmed
+    a_tracker_again(patient)
+    patient.client.delete_run(read_json(delivered / "mirror.json")["run_id"])
+    found: Found = [("I3", delivered.name, "it has no run in MLflow")]
+    assert_mended(patient, found, f"send to MLflow again {delivered}")
+
+
+def test_a_model_that_is_not_delivered_is_removed_and_the_delivered_one_must_be_whole(
+    confirmed: tuple[Patient, Path],
+) -> None:
+    patient, delivered = confirmed
+    a_tracker_again(patient)
+    other = delivered.with_name(f"confirm-{BEST:05d}-1")
+    shutil.copytree(delivered, other)
+    (other / "mirror.json").unlink()
+    write_json(other / "trial.json", read_json(other / "trial.json") | {"name": other.name})
+    a_tracker(patient.home, "toy").sync_trial(other)
+    a_tracker_again(patient)
+    what = f"{other / 'model'} is kept, and the best trial is {BEST}"
+    assert_mended(patient, [("I9", other.name, what)], f"remove {other / 'model'}")
+    (delivered / "model" / "model.safetensors").write_text("other weights")
+    (_, which, said) = patient.found()[0]
+    assert which == delivered.name
+    assert said.startswith("the best model is not whole: ")
 
 
 # Who is at work, and what must not be told

@@ -203,6 +203,14 @@ def test_a_second_study_competes_with_the_champion(finished: Home) -> None:
     decision = finished.json("promote", "rival")
     assert decision["reason"] == "not better than the champion on the locked test rows (macro_f1)"
     assert decision["candidate"] <= decision["champion"]
+    told = finished.json("history", "reviews")
+    assert [row["version"] for row in told["history"]] == ["1"]
+    assert [(row["alias"], row["verdict"]["opening"]) for row in told["decisions"]] == [
+        ("champion", 1),
+        ("challenger", 2),
+    ]
+    assert told["decisions"][1]["verdict"]["test"] == "permutation"
+    assert "opened twice (2 for promotion) for reviews" in finished.hpo("show", "own").stdout
 
 
 def test_a_successor_learns_from_a_study_and_counts_its_own_trials_alone(finished: Home) -> None:
@@ -243,6 +251,9 @@ def test_unknown_names_are_refused_in_one_line_with_the_remedy(finished: Home) -
         ("compare", "owm/0", "reviews"): (5, "there is no registered model 'owm'"),
         ("pull", "reviews/99", "out/none"): (5, "no such version or alias"),
         ("pull", "reviews", "."): (5, "exists and is not an empty directory"),
+        ("rollback", "reviwes"): (5, "nothing was decided about a registered model 'reviwes'; did you mean reviews?"),
+        ("rollback", "reviews"): (5, "cannot be rolled back: version 1 is its only champion on record"),
+        ("promote", "own", "--force"): (2, "--force and --why go together"),
         ("run", "nope.yaml"): (2, "no such file, and no shipped study of that name"),
         ("run", "own.yaml", "--tracking-uri", "file:runs"): (4, "MLflow no longer writes to plain files"),
         ("run", "own.yaml", "--tracking-uri", "http://127.0.0.1:9"): (4, "tracking http://127.0.0.1:9"),

@@ -101,16 +101,6 @@ def test_the_spend_of_a_trial_counts_lost_segments(url: str) -> None:
     assert ledger.trial_seconds("a", 2) == {}
 
 
-def test_a_decision_about_a_model_is_taken_once(url: str) -> None:
-    ledger = Ledger(url)
-    assert ledger.decision("sentiment", "a/3") is None
-    decision = {"model": "sentiment", "key": "a/3", "at": "2026-01-01", "decision": {"alias": "champion"}}
-    ledger.add_decision(**decision)
-    assert ledger.decision("sentiment", "a/3") == {"alias": "champion"}
-    with pytest.raises(sa.exc.IntegrityError):
-        ledger.add_decision(**decision)
-
-
 @shows("changed spec or data", "D")
 def test_a_changed_definition_is_refused_with_every_difference() -> None:
     first = {"seed": 0, "run.train.epochs": 2.0, "space": {}, "data_digest": "a"}

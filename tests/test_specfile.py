@@ -98,6 +98,16 @@ def test_five_different_mistakes_give_five_messages_and_leave_nothing_behind(ref
         ("space: {model.dropot: [0.1]}", "space.model.dropot: no such setting; did you mean model.dropout?"),
         ("space: {learning_rate: [0.1]}", "space.learning_rate: no such setting; did you mean train.learning_rate?"),
         ("1: 2", "[1]: Keys should be strings, not 1"),
+        (
+            "promotion: {floors: {acuracy: 0.8}}",
+            "promotion.floors.acuracy: a floor is a metric, `class NAME` or `1 to 40 characters`; did you mean "
+            "accuracy?",
+        ),
+        (
+            "promotion: {policy: non_inferior_and_cheaper}",
+            "promotion: non_inferior_and_cheaper needs a margin: how much worse is still as good",
+        ),
+        ("promotion: {alpha: 0.7}", "promotion.alpha: should be less than 0.5, not 0.7"),
         # C04: ranges
         ("space: {train.weight_decay: {low: 1, high: 0.1}}", "space.train.weight_decay: low 1 is above high 0.1"),
         (

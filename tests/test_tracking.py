@@ -461,3 +461,27 @@ def test_what_befell_a_trial_is_a_tag_of_its_run(client: MlflowClient, opened: O
     directory = a_trial(tmp_path, notes=["diverged at step 4, in bf16", "memory ran out at step 9"])
     opened().sync_trial(directory)
     assert only_trial(client).data.tags["hpo.notes"] == "diverged at step 4, in bf16\nmemory ran out at step 9"
+
+
+def test_a_training_beside_the_trials_has_a_run_of_its_own(
+    client: MlflowClient, opened: Opened, tmp_path: Path
+) -> None:
+    def beside(home: Path) -> Path:
+        directory = a_trial(home)
+        record = read_json(directory / "trial.json")
+        about = {"kind": "confirmation", "name": "confirm-00003-1", "about": "Trial 3 with a fresh seed"}
+        write_json(directory / "trial.json", {key: record[key] for key in record if key != "number"} | about)
+        return directory.rename(home / "confirm-00003-1")
+
+    directory, tracker = beside(tmp_path), opened()
+    of_trial = tracker.sync_trial(a_trial(tmp_path))
+    run_id = tracker.sync_trial(directory)
+    assert run_id != of_trial
+    (directory / "mirror.json").unlink()  # as after a lost reply
+    assert opened().sync_trial(directory) == run_id
+    run = client.get_run(run_id)
+    wanted = {"hpo.run": "confirm-00003-1", "hpo.kind": "confirmation", "hpo.state": "COMPLETE"}
+    assert wanted.items() <= run.data.tags.items()
+    assert "hpo.trial" not in run.data.tags
+    assert run.info.run_name == f"{STUDY}-confirm-00003-1"
+    assert run.data.tags["mlflow.note.content"] == "Trial 3 with a fresh seed"

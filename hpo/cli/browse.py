@@ -41,8 +41,9 @@ def show(
     storage: Storage = None,
 ) -> None:
     """Show a study's trials, or everything about one trial."""
-    from hpo.listing import one_trial, trials
+    from hpo.listing import looks_at_test, one_trial, trials
     from hpo.places import find_places
+    from hpo.selection import read_selection
 
     places = find_places(storage=storage)
     found: Any = trials(places, study) if trial is None else one_trial(places, study, trial)
@@ -50,6 +51,11 @@ def show(
         print_json(found)
     elif trial is None:
         _print_trials(found)
+        selection = read_selection(places.study(study) / "report")
+        for line in selection.in_words() if selection else ():
+            screen().print(line)
+        if (looks := looks_at_test(places, study)) is not None:
+            screen().print(looks)
     else:
         screen().print(pairs(found))
 

@@ -24,17 +24,28 @@ def add_to(app: typer.Typer) -> None:
 
 def promote(
     study: Annotated[str, typer.Argument(help="Name of the study whose best trial is to be promoted.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Make it champion whatever the gate says; needs --why, and is recorded.")
+    ] = False,
+    why: Annotated[str | None, typer.Option("--why", metavar="TEXT", help="The reason for --force.")] = None,
     as_json: AsJson = False,
     tracking_uri: Tracking = None,
     storage: Storage = None,
 ) -> None:
-    """Test a study's best model on the locked split, register it, and make it champion if it is better."""
+    """Test a study's best model on the locked split, register it, and make it champion if it is better.
+
+    A model that was decided about is not tested again; --force makes it champion all the same.
+    """
+    from pipelines.errors import ConfigError
+
+    if force != bool(why and why.strip()):
+        raise ConfigError('--force and --why go together: hpo promote STUDY --force --why "the reason, for the record"')
     from dataclasses import asdict
 
     from hpo.launch import promote_study
     from hpo.places import find_places
 
-    decision = promote_study(study, places=find_places(tracking=tracking_uri, storage=storage))
+    decision = promote_study(study, places=find_places(tracking=tracking_uri, storage=storage), force=why)
     if as_json:
         print_json(asdict(decision))
         return

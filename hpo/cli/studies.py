@@ -44,16 +44,15 @@ def run(
         raise typer.Exit(128 + outcome.signal)
     if outcome.overhead is not None:
         console.print(f"platform overhead: {outcome.overhead:.1%} of the wall time after start-up")
-    if outcome.best is not None:
-        console.print(
-            f"best trial {outcome.best.number}: {_values(checked.objective, outcome.best.values)} (select split)"
-        )
-    else:
+    if outcome.selection is None:
         console.print(
             "no trial was trained to its end, so there is no winner: give the study more, for instance "
             f"hpo run {spec} budget.trials=+4",
             style="yellow",
         )
+    else:
+        for line in outcome.selection.in_words():
+            console.print(line)
     if outcome.decision is not None:
         for line in outcome.decision.in_words():
             console.print(line, style="bold")

@@ -13,6 +13,7 @@ from hpo.doctor.case import AGAIN, Case, read_case
 from hpo.doctor.finding import Finding, Remedy
 from hpo.doctor.mend import apply_remedies
 from hpo.doctor.reach import Reach, reach
+from hpo.history import History
 from hpo.lease import holder_of, leased
 from hpo.ledger import Ledger, StudyRow
 from hpo.listing import no_such_study, storage_exists
@@ -104,8 +105,9 @@ def treat(places: Places, *, study: str | None = None, say: Callable[[str], None
 def _examine(rows: list[StudyRow], sources: _Sources) -> Examination:
     cases = [_case(row, sources) for row in rows]
     findings = [finding for case in cases for finding in _judge(case)]
-    decisions = sources.ledger.decisions()
-    judged = sources.mlflow.ask(lambda client: registry.check(cases, decisions, client=client))
+    history = History(sources.ledger)
+    decisions, reigns = history.decisions(), history.reigns()
+    judged = sources.mlflow.ask(lambda client: registry.check(cases, decisions, reigns, client=client))
     about_versions, versions = judged or ([], {})
     findings += about_versions
     if away := sources.mlflow.away:

@@ -19,6 +19,9 @@ from pipelines.journal import Record, read_journal
 
 AGAIN = "run the same command again"
 
+Which = int | str
+"""A trial by its number, or a training beside the trials by its directory's name: `confirm-00003-1`."""
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -51,8 +54,8 @@ class Case:
     """None: Optuna's storage does not know it."""
     trials: dict[int, FrozenTrial]
     """By number, without those that were imported."""
-    records: dict[int, dict[str, Any]]
-    """Each trial.json that can be read."""
+    records: dict[Which, dict[str, Any]]
+    """Each trial.json that can be read, of trials and of trainings beside them."""
     runs: list[RunFacts] | None
     """None: MLflow did not answer."""
 
@@ -66,9 +69,22 @@ class Case:
         """The study's directory."""
         return self.places.study(self.name)
 
-    def directory(self, number: int) -> Path:
-        """A trial's directory."""
-        return self.places.trial(self.name, number)
+    def directory(self, which: Which) -> Path:
+        """A trial's directory, or that of a training beside the trials."""
+        return self.home / which if isinstance(which, str) else self.places.trial(self.name, which)
+
+    @property
+    def beside(self) -> set[Which]:
+        """The trainings beside the trials: of the confirmation and of baselines."""
+        return {which for which in self.records if isinstance(which, str)}
+
+    @property
+    def delivered(self) -> tuple[int, Path] | None:
+        """The trial that the study delivers, and the directory that holds its model; None where there is none yet."""
+        found = readable(self.home / "report" / "selection.json")
+        if found is not None and isinstance(found.get("name"), str):
+            return int(found["trial"]), self.home / found["name"]
+        return (self.best.number, self.directory(self.best.number)) if self.best else None
 
     @property
     def finished(self) -> dict[int, FrozenTrial]:
@@ -91,13 +107,13 @@ class Case:
         return [run for run in self.runs or [] if run.is_parent and run.tags.get("hpo.study") == self.name]
 
     @property
-    def runs_by_trial(self) -> dict[int, list[RunFacts]]:
-        """The runs of each trial; there should be one."""
-        found: dict[int, list[RunFacts]] = {}
+    def runs_by_training(self) -> dict[Which, list[RunFacts]]:
+        """The runs of each trial, and of each training beside them; there should be one of each."""
+        found: dict[Which, list[RunFacts]] = {}
         for run in self.runs or []:
-            number = run.tags.get("hpo.trial", "")
-            if number.isdigit() and run.tags.get("hpo.study") == self.name:
-                found.setdefault(int(number), []).append(run)
+            number, name = run.tags.get("hpo.trial", ""), run.tags.get("hpo.run", "")
+            if run.tags.get("hpo.study") == self.name and (number.isdigit() or name):
+                found.setdefault(int(number) if number.isdigit() else name, []).append(run)
         return found
 
     @property
@@ -108,14 +124,15 @@ class Case:
     @property
     def spent(self) -> str | None:
         """Why the budget is spent, as far as it can be told from outside; None where it may go on."""
-        return spent(self.spec.budget, Progress(len(self.finished), minutes=self.row.seconds / 60))
+        progress = Progress(len(self.finished), minutes=self.row.seconds / 60)
+        return spent(self.spec.budget, progress, kept=self.spec.kept_for_confirmation)
 
     @property
     def is_over(self) -> bool:
         """All trials are finished, or the study's own run says so."""
         return self.has_all or any(run.status == "FINISHED" for run in self.parents)
 
-    def journal(self, number: int) -> list[Record] | None:
+    def journal(self, number: Which) -> list[Record] | None:
         """A trial's journal, whole records only; None where it cannot be read."""
         try:
             return list(read_journal(self.directory(number) / "progress.jsonl"))
@@ -135,16 +152,19 @@ def read_case(
     return Case(spec, row, places, live, study, own, dict(_records(places.study(spec.name))), runs)
 
 
-def _records(home: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for directory in trial_directories(home):
+def _records(home: Path) -> Iterator[tuple[Which, dict[str, Any]]]:
+    for which, directory in training_directories(home).items():
         record = readable(directory / "trial.json")
         if record is not None:
-            yield int(directory.name.removeprefix("trial-")), record
+            yield which, record
 
 
-def trial_directories(home: Path) -> list[Path]:
-    """A study's trial directories, in the order of their numbers."""
-    return sorted(path for path in home.glob("trial-*") if path.name.removeprefix("trial-").isdigit())
+def training_directories(home: Path) -> dict[Which, Path]:
+    """The directories of a study's trials, in the order of their numbers, then those of trainings beside them."""
+    trials = {path.name.removeprefix("trial-"): path for path in sorted(home.glob("trial-*"))}
+    beside = sorted([*home.glob("confirm-*"), *home.glob("baseline-*")])
+    numbered: dict[Which, Path] = {int(number): path for number, path in trials.items() if number.isdigit()}
+    return numbered | {path.name: path for path in beside}
 
 
 def readable(file: Path) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpo.doctor.case import Case, readable, trial_directories
+from hpo.doctor.case import Case, Which, readable, training_directories
 from hpo.doctor.finding import Cure, Finding, Remedy
 from pipelines.errors import ModelError
 from pipelines.loader import verify
@@ -15,8 +15,7 @@ _OURS = ("trial.json", "mirror.json", "result.json", "notes.json")
 
 def check(case: Case) -> Iterator[Finding]:
     """What is wrong with a study's files. While it is being run, only its journals tell."""
-    for directory in trial_directories(case.home):
-        number = int(directory.name.removeprefix("trial-"))
+    for number, directory in training_directories(case.home).items():
         yield from _journal(case, number, directory / "progress.jsonl")
         if not case.live:
             yield from _json(case, number, directory)
@@ -30,10 +29,10 @@ def check(case: Case) -> Iterator[Finding]:
 
 def count_checkpoints(case: Case) -> int:
     """How many checkpoints a study's trials have."""
-    return sum(len(_committed(directory / "checkpoints")) for directory in trial_directories(case.home))
+    return sum(len(_committed(directory / "checkpoints")) for directory in training_directories(case.home).values())
 
 
-def _journal(case: Case, number: int, file: Path) -> Iterator[Finding]:
+def _journal(case: Case, number: Which, file: Path) -> Iterator[Finding]:
     """Whole lines, each kind's steps rising, and training steps at even distances: a gap is a step that was lost."""
     content = file.read_bytes() if file.is_file() else b""
     whole, _, torn = content.rpartition(b"\n")
@@ -59,7 +58,7 @@ def _journal(case: Case, number: int, file: Path) -> Iterator[Finding]:
     yield from _gap(case, number, file, trained)
 
 
-def _gap(case: Case, number: int, file: Path, trained: list[int]) -> Iterator[Finding]:
+def _gap(case: Case, number: Which, file: Path, trained: list[int]) -> Iterator[Finding]:
     every = trained[0] if trained else 1
     lost = [step for step in range(every, max(trained, default=0), every) if step not in {*trained}]
     if lost:
@@ -68,7 +67,7 @@ def _gap(case: Case, number: int, file: Path, trained: list[int]) -> Iterator[Fi
         yield Finding("I5", case.name, number, f"{file}: step {lost[0]}{more} is missing", advice=advice)
 
 
-def _json(case: Case, number: int, directory: Path) -> Iterator[Finding]:
+def _json(case: Case, number: Which, directory: Path) -> Iterator[Finding]:
     for file in [directory / name for name in _OURS]:
         if file.exists() and readable(file) is None:
             remedy = Remedy(Cure.REMOVE, str(file)) if file.name == "mirror.json" else None
@@ -76,7 +75,7 @@ def _json(case: Case, number: int, directory: Path) -> Iterator[Finding]:
             yield Finding("I9", case.name, number, f"{file} is damaged", remedy, advice=advice)
 
 
-def _checkpoints(case: Case, number: int, home: Path) -> Iterator[Finding]:
+def _checkpoints(case: Case, number: Which, home: Path) -> Iterator[Finding]:
     committed = _committed(home)
     if number in case.finished:
         if home.exists():
@@ -107,17 +106,29 @@ def _is_sound(directory: Path) -> bool:
 
 
 def _models(case: Case) -> Iterator[Finding]:
-    """The best trial's model whole, and of the finished trials no other's."""
-    best = case.best
-    for number in case.finished:
+    """What is delivered whole; else of the finished trials the best one's model alone is kept, of the others none."""
+    best, delivered = case.best, case.delivered
+    keepers = {case.directory(best.number)} if best else set()
+    keepers |= {delivered[1]} if delivered else set()
+    for number in [*case.finished, *sorted(case.beside, key=str)]:
         model = case.directory(number) / "model"
-        if model.exists() and (best is None or number != best.number):
+        if model.exists() and model.parent not in keepers and _is_decided(case, number):
             what = f"{model} is kept, and the best trial is {'none' if best is None else best.number}"
             yield Finding("I9", case.name, number, what, Remedy(Cure.REMOVE, str(model)))
-    if best is not None:
+    for directory in sorted(keepers):
         try:
-            verify(case.directory(best.number) / "model")
+            verify(directory / "model")
         except ModelError as error:
             advice = "hpo pull gets it back if it was registered; else train it again in a new study"
             what = f"the best model is not whole: {str(error).partition('; ')[0]}"
-            yield Finding("I9", case.name, best.number, what, advice=advice)
+            yield Finding("I9", case.name, _which(directory), what, advice=advice)
+
+
+def _is_decided(case: Case, which: Which) -> bool:
+    """Fresh trainings keep their models until the study has decided which one it delivers."""
+    return isinstance(which, int) or (case.home / "report" / "selection.json").exists()
+
+
+def _which(directory: Path) -> Which:
+    number = directory.name.removeprefix("trial-")
+    return int(number) if number.isdigit() else directory.name

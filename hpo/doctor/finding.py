@@ -12,7 +12,7 @@ INVARIANTS = {
     "I6": "one value of a trial, in every place, and a finite one",
     "I9": "every file whole, and none that nobody needs",
     "I10": "every version can be downloaded, is what was registered, and loads offline",
-    "I11": "aliases and decisions name such versions",
+    "I11": "aliases and decisions name such versions, and the history has no gaps",
     "I14": "no process of a session that is gone",
     "I16": "no password in a record",
     "places": "every place answers",
@@ -54,8 +54,8 @@ class Finding:
     invariant: str
     """A key of `INVARIANTS`."""
     study: str
-    trial: int | None
-    """None where it is not about one trial."""
+    trial: int | str | None
+    """Its number; the name of a training beside the trials; None where it is about neither."""
     what: str
     """In one line, with the figure or the path."""
     remedy: Remedy | None = None

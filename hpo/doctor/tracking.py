@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
-from hpo.doctor.case import AGAIN, Case, RunFacts, readable
+from hpo.doctor.case import AGAIN, Case, RunFacts, Which, readable
 from hpo.doctor.finding import Cure, Finding, Remedy
 from pipelines.tracking import CURVES, STATUS
 
@@ -50,13 +50,17 @@ def check(case: Case) -> Iterator[Finding]:
         return
     yield from _parents(case)
     yield from _strangers(case)
-    for number, runs in sorted(case.runs_by_trial.items()):
+    known = case.trials.keys() | case.beside
+    for number, runs in sorted(case.runs_by_training.items(), key=lambda item: str(item[0])):
         kept, *others = sorted(runs, key=lambda run: (run.id != _mirrored(case, number), run.started))
         for other in others:
             what = f"it has {len(runs)} runs; {kept.id} is the one that is kept"
             yield Finding("I3", case.name, number, what, Remedy(Cure.DELETE_RUN, other.id))
-        if number in case.records and number in case.trials:
+        if number in case.records and number in known:
             yield from _run(case, number, kept)
+        elif isinstance(number, str):
+            what = f"run {kept.id} is of a training that has no directory"
+            yield Finding("I3", case.name, number, what, advice="was the directory removed? Else delete the run")
         elif number not in case.trials:
             what = f"run {kept.id} is of a trial that Optuna's storage does not know"
             advice = "is HPO_STORAGE the database that it was run with? Else delete the run"
@@ -79,7 +83,7 @@ def _parents(case: Case) -> Iterator[Finding]:
 
 
 def _strangers(case: Case) -> Iterator[Finding]:
-    known = {run.id for runs in case.runs_by_trial.values() for run in runs} | {run.id for run in case.parents}
+    known = {run.id for runs in case.runs_by_training.values() for run in runs} | {run.id for run in case.parents}
     for run in case.runs or []:
         of_a_study = run.tags.get("hpo.kind") in {None, "study", "trial"}  # `hpo tokenizers` has an experiment, too
         if run.id not in known and of_a_study:
@@ -89,25 +93,25 @@ def _strangers(case: Case) -> Iterator[Finding]:
 
 
 def _missing(case: Case) -> Iterator[Finding]:
-    for number in sorted(case.records.keys() & case.trials.keys()):
-        if number not in case.runs_by_trial:
+    for number in sorted(case.records.keys() & (case.trials.keys() | case.beside), key=str):
+        if number not in case.runs_by_training:
             what = "it has no run in MLflow"
             remedy = _send(case, number) if case.parents else None
             yield Finding("I3", case.name, number, what, remedy, advice=AGAIN)
 
 
-def _run(case: Case, number: int, run: RunFacts) -> Iterator[Finding]:
+def _run(case: Case, number: Which, run: RunFacts) -> Iterator[Finding]:
     record = case.records[number]
     state = record["state"]
     if not case.live and (run.status != STATUS[state] or run.tags.get("hpo.state") != state):
         what = f"trial.json says {state}, run {run.id} is {run.status}, its tag hpo.state {run.tags.get('hpo.state')}"
         yield Finding("I4", case.name, number, what, _send(case, number))
     yield from _curves(case, number, run)
-    if case.trials[number].state == TrialState.COMPLETE and not case.live:
+    if isinstance(number, int) and case.trials[number].state == TrialState.COMPLETE and not case.live:
         yield from _value(case, number, run)
 
 
-def _curves(case: Case, number: int, run: RunFacts) -> Iterator[Finding]:
+def _curves(case: Case, number: Which, run: RunFacts) -> Iterator[Finding]:
     records = case.journal(number)
     if records is None:
         return
@@ -158,11 +162,11 @@ def _equal(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-12)
 
 
-def _mirrored(case: Case, number: int) -> str | None:
+def _mirrored(case: Case, number: Which) -> str | None:
     return (readable(case.directory(number) / "mirror.json") or {}).get("run_id")
 
 
-def _send(case: Case, number: int) -> Remedy:
+def _send(case: Case, number: Which) -> Remedy:
     return Remedy(Cure.SEND, str(case.directory(number)))
 
 

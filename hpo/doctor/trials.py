@@ -75,10 +75,10 @@ def _states(case: Case) -> Iterator[Finding]:
             what = f"trial.json says {record['state']}, Optuna says RUNNING"
             remedy = Remedy(Cure.TELL, str(case.directory(number))) if _would_end(case, number, record) else None
             yield Finding("I4", case.name, number, what, remedy, advice=AGAIN)
-    for number in sorted(case.records.keys() - case.trials.keys()):
-        what = f"{case.directory(number)} is a trial that Optuna's storage does not know"
+    for stray in sorted(case.records.keys() - case.trials.keys() - case.beside, key=str):
+        what = f"{case.directory(stray)} is a trial that Optuna's storage does not know"
         advice = "is HPO_STORAGE the database that it was run with? Else move the directory away"
-        yield Finding("I4", case.name, number, what, advice=advice)
+        yield Finding("I4", case.name, stray, what, advice=advice)
 
 
 def _would_end(case: Case, number: int, record: dict[str, Any]) -> bool:

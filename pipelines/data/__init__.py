@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pipelines.config import DataConfig, SplitName
 from pipelines.data.assemble import assemble
 from pipelines.data.content import check_rows
-from pipelines.data.digest import content_digest
+from pipelines.data.digest import content_digest, rows_digest, text_hashes
 from pipelines.data.findings import duplicates, label_leaks
 from pipelines.data.keys import Keys, text_keys
 from pipelines.data.labels import Classes, find_classes
@@ -31,7 +31,9 @@ __all__ = [
     "load_data",
     "near_duplicates",
     "open_dataset",
+    "rows_digest",
     "save_dataset",
+    "text_hashes",
 ]
 
 

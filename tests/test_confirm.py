@@ -1,0 +1,209 @@
+"""The stage after the search, with the stub as trainer and real baselines: what is delivered, and why."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpo.confirm import fresh_seed, select_winner
+from hpo.executors.local import LocalExecutor
+from hpo.selection import Selection, read_selection
+from hpo.study import Controller
+from pipelines.config import DataConfig
+from pipelines.data import load_data, save_dataset
+from pipelines.files import read_json
+from tests.stub import a_controller, a_spec, calls, instruct
+
+FINALISTS = {"finalists": 3, "seeds": 2}
+GOOD, POOR = 1e-4, 2e-6
+"""Learning rates: of the stub's trials the first has most rows right, the other a fifth less."""
+
+Session = Callable[..., Controller]
+
+
+@pytest.fixture
+def session(tmp_path: Path, executor: LocalExecutor) -> Session:
+    """A study of two trials: the default (trial 0) at `default`, and another at `other`."""
+
+    def start(orders: dict[str, Any] | None = None, *, default: float, other: float, **changes: Any) -> Controller:
+        plain: dict[str, Any] = {
+            "confirm": FINALISTS,
+            "budget": {"trials": 2},
+            "run": {"train": {"epochs": 2.0, "batch_size": 16, "learning_rate": default}},
+            "space": {"train.learning_rate": [default, other]},
+            "sampler": "grid",
+        }
+        home = tmp_path / "work" / "toy"
+        if orders is not None or not home.exists():
+            instruct(home, predicts=True, **(orders or {}))
+        if not (home / "data").exists():
+            rows = "\n".join(f"the {'dull' if n % 2 else 'bright'} film {n},{n % 2}" for n in range(2000))
+            (tmp_path / "my.csv").write_text(f"text,label\n{rows}\n")
+            save_dataset(load_data(DataConfig(source=str(tmp_path / "my.csv"))), home / "data")
+        return a_controller(a_spec(**plain | changes), tmp_path, executor)
+
+    return start
+
+
+def selected(controller: Controller) -> Selection:
+    controller.run()
+    found = select_winner(controller)
+    assert found is not None
+    return found
+
+
+def directories(controller: Controller) -> list[str]:
+    home = controller.places.study("toy")
+    return sorted(path.name for path in home.iterdir() if path.name.startswith(("confirm-", "baseline-")))
+
+
+def test_a_better_trial_is_trained_anew_and_delivered(session: Session) -> None:
+    controller = session(default=POOR, other=GOOD)
+    found = selected(controller)
+    assert found.confirmed
+    best = found.search_trial
+    assert (found.trial, found.name) == (best, f"confirm-{best:05d}-1")
+    record = read_json(controller.places.study("toy") / found.name / "trial.json")
+    assert (record["state"], record["kind"], record["params"]["seed"]) == ("COMPLETE", "confirmation", fresh_seed(0, 1))
+    assert (controller.places.study("toy") / found.name / "model").is_dir()
+    assert read_selection(controller.places.study("toy") / "report") == found
+
+
+def test_the_delivered_score_is_that_of_the_fresh_training_with_an_interval(session: Session) -> None:
+    found = selected(session(default=GOOD, other=GOOD / 1.01))
+    right = np.random.default_rng(fresh_seed(0, 1)).random(found.rows) < 1.0
+    assert found.score == pytest.approx(right.mean())
+    assert found.low <= found.score <= found.high
+
+
+def test_of_trials_that_cannot_be_told_apart_the_default_is_delivered(session: Session) -> None:
+    found = selected(session(default=GOOD * 1.02, other=GOOD, sampler="random", start_with_defaults=True))
+    assert (found.trial, found.name) == (0, "confirm-00000-1")
+    assert found.why.startswith("the known-good default, the simplest of trials that cannot be told apart")
+    assert "no trial of the search beats the known-good default with confidence" in [*found.in_words()]
+
+
+def test_a_clear_decision_needs_no_second_fresh_training(session: Session) -> None:
+    clear = session(default=POOR, other=GOOD, confirm={"finalists": 3, "seeds": 2, "share": 10.0}, sampler="random")
+    found = selected(clear)
+    names = [name for name in directories(clear) if name.startswith("confirm-")]
+    assert found.why in {"better than every other finalist", "there was nobody to compare it with"}
+    assert all(name.endswith("-1") for name in names), names
+
+
+def test_an_open_decision_takes_further_trainings_within_its_share(session: Session) -> None:
+    pair: dict[str, Any] = {"default": GOOD * 1.02, "other": GOOD, "sampler": "random"}
+    wide = session(**pair, confirm={"finalists": 3, "seeds": 3, "share": 10.0})
+    assert {one.trainings for one in selected(wide).contestants} == {3}
+    again = session(**pair, confirm={"finalists": 3, "seeds": 3, "share": 0.5})
+    assert {one.trainings for one in selected(again).contestants} == {1}, "the share allows the first round alone"
+
+
+def test_baselines_are_trained_in_every_study_and_compared(session: Session) -> None:
+    controller = session(default=GOOD, other=POOR, confirm={"finalists": 0})
+    found = selected(controller)
+    assert {rival.name for rival in found.rivals} >= {"majority", "tfidf"}
+    rivals = {rival.name: rival for rival in found.rivals}
+    assert rivals["majority"].beaten
+    assert rivals["majority"].score == pytest.approx(0.5, abs=0.01)
+    assert rivals["tfidf"].score == 1.0
+    assert not rivals["tfidf"].beaten
+    assert any(line.startswith("NOT better with confidence than logistic regression") for line in found.in_words())
+    record = read_json(controller.places.study("toy") / "baseline-tfidf" / "trial.json")
+    assert (record["kind"], record["state"], record["scores"]["accuracy"]) == ("baseline", "COMPLETE", 1.0)
+
+
+def test_without_finalists_the_best_trial_is_delivered_and_called_unconfirmed(session: Session) -> None:
+    found = selected(session(default=GOOD, other=POOR, confirm={"finalists": 0}))
+    assert not found.confirmed
+    assert found.name == f"trial-{found.search_trial:05d}"
+    assert "NOT confirmed (confirm.finalists is 0)" in next(found.in_words())
+
+
+def test_the_same_again_trains_nothing_and_says_the_same(session: Session) -> None:
+    first = session(default=GOOD * 1.02, other=GOOD)
+    found = selected(first)
+    home = first.places.study("toy")
+    before = {name: calls(home / name) for name in directories(first)}
+    second = session(default=GOOD * 1.02, other=GOOD)
+    assert selected(second) == found
+    assert {name: calls(home / name) for name in directories(second)} == before
+
+
+def test_a_stop_in_the_middle_keeps_what_is_done_and_the_next_session_goes_on(session: Session) -> None:
+    first = session({"pace": 0.0}, default=GOOD * 1.02, other=GOOD)
+    first.run()
+    home = first.places.study("toy")
+    instruct(home, predicts=True, pace=0.1)
+    said: list[str] = []
+
+    def stop(line: str) -> None:
+        said.append(line)
+        first.request_stop(signal.SIGTERM)
+
+    first.say = stop
+    assert select_winner(first) is None
+    assert said[0].startswith("confirmation: trials ")
+    assert read_selection(home / "report") is None
+    instruct(home, predicts=True)
+    second = session(default=GOOD * 1.02, other=GOOD)
+    assert selected(second).confirmed
+
+
+def test_a_worker_that_dies_costs_a_fresh_training_nothing_but_time(session: Session) -> None:
+    controller = session(default=GOOD * 1.02, other=GOOD)
+    controller.run()
+    home = controller.places.study("toy")
+    instruct(home, predicts=True, faults={"confirm-00000-1": ["kill"]})
+    found = select_winner(controller)
+    assert found is not None
+    assert {one.trial for one in found.contestants} == {0, 1}
+    assert len(calls(home / "confirm-00000-1")) == 2
+
+
+def test_a_contestant_that_cannot_be_trained_anew_is_left_out_and_its_run_says_why(session: Session) -> None:
+    controller = session(default=GOOD * 1.02, other=GOOD)
+    controller.run()
+    home = controller.places.study("toy")
+    instruct(home, predicts=True, faults={"confirm-00000-1": "infeasible"})
+    found = select_winner(controller)
+    assert found is not None
+    assert {one.trial for one in found.contestants} == {1}
+    record = read_json(home / "confirm-00000-1" / "trial.json")
+    assert (record["state"], record["reason"]) == (
+        "PRUNED",
+        "infeasible: diverged: the loss is not finite at step 1",
+    )
+
+
+def test_without_time_left_the_best_trial_is_delivered_unconfirmed(session: Session) -> None:
+    controller = session(default=GOOD, other=POOR)
+    controller.run()
+    controller.spec = a_spec(**controller.spec.model_dump() | {"budget": {"trials": 2, "minutes": 1e-4}})
+    found = select_winner(controller)
+    assert found is not None
+    assert (found.confirmed, found.why) == (False, "no time is left for it")
+    assert {"majority", "tfidf"} <= {rival.name for rival in found.rivals}, "the baselines take seconds"
+
+
+def test_only_what_is_delivered_keeps_its_model_and_an_old_winner_gets_it_back(session: Session) -> None:
+    controller = session(default=GOOD * 1.02, other=GOOD)
+    found = selected(controller)
+    home = controller.places.study("toy")
+    kept = [path.parent.name for path in home.glob("confirm-*/model")]
+    assert kept == [found.name]
+    (home / found.name / "model" / "weights").unlink()
+    (home / found.name / "model").rmdir()
+    assert selected(session(default=GOOD * 1.02, other=GOOD)) == found
+    assert (home / found.name / "model").is_dir()
+
+
+def test_the_evidence_is_plain_json(session: Session) -> None:
+    controller = session(default=GOOD, other=POOR)
+    found = selected(controller)
+    text = (controller.places.study("toy") / "report" / "selection.json").read_text()
+    assert json.loads(text)["trial"] == found.trial
