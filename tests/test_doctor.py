@@ -325,6 +325,14 @@ def test_of_two_runs_that_nobody_mirrors_the_older_one_is_kept(patient: Patient)
     assert_mended(patient, found, f"delete the MLflow run {twin}")
 
 
+def test_a_run_of_hpo_tokenizers_is_left_alone(patient: Patient) -> None:
+    experiment = patient.client.get_experiment_by_name("toy")  # as if the study were called `tokenizers`
+    assert experiment is not None
+    run_id = patient.client.create_run(experiment.experiment_id, tags={"hpo.kind": "tokenizers"}).info.run_id
+    assert patient.found() == []
+    patient.client.delete_run(run_id)
+
+
 def test_a_run_of_no_trial_is_deleted(patient: Patient) -> None:
     experiment = patient.client.get_experiment_by_name("toy")
     assert experiment is not None
