@@ -17,8 +17,8 @@ class Decision:
     """`champion` or `challenger`."""
     reason: str
     metric: str
-    candidate: float
-    """The metric on the locked test split."""
+    candidate: float | None
+    """The metric on the locked test split; None where its rows do not define it."""
     champion: float | None
     """The reigning champion's, on the same rows; None where there was none, or none to compare with."""
     champion_version: str | None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpo.spec import Promotion
 from hpo.suggest import did_you_mean
@@ -37,8 +37,8 @@ class Verdict:
     policy: str
     metric: str
     """The metric that decides."""
-    candidate: float
-    """Its value of the candidate on the locked test rows."""
+    candidate: float | None
+    """Its value of the candidate on the locked test rows; None where these do not define it."""
     champion: float | None
     """The same of the champion; None where there was none, or none to compare with."""
     opening: int
@@ -59,7 +59,8 @@ class Verdict:
 
     def in_words(self) -> list[str]:
         """The figures for a person, a line each for the difference and for what it was judged by."""
-        lines = [f"locked test {self.metric} {self.candidate:.4f}"]
+        ours = "not defined" if self.candidate is None else f"{self.candidate:.4f}"
+        lines = [f"locked test {self.metric} {ours}"]
         if self.champion is not None:
             lines[0] += f", the champion's {self.champion:.4f}"
         if self.difference is not None:
@@ -98,22 +99,20 @@ def judge(
         wins, reason = _is_better(policy, found, level=level)
     else:
         wins, reason = _is_as_good_and_cheaper(policy, found, candidate, champion)
-    return Verdict(
+    verdict = Verdict(
         wins=wins,
         reason=reason,
         policy=policy.policy,
         metric=metric,
-        candidate=float(candidate.scores[metric]),
-        champion=float(champion.scores[metric]) if champion else None,
+        candidate=candidate.scores.get(metric),
+        champion=champion.scores.get(metric) if champion else None,
         opening=opening,
         level=level,
-        test=found.test if found else None,
-        difference=found.difference if found else None,
-        low=found.low if found else None,
-        high=found.high if found else None,
-        p=found.p if found else None,
         failed=failed,
     )
+    if found is None:
+        return verdict
+    return replace(verdict, test=found.test, difference=found.difference, low=found.low, high=found.high, p=found.p)
 
 
 def _is_better(policy: Promotion, found: Difference, *, level: float) -> tuple[bool, str]:

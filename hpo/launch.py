@@ -5,18 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from hpo.budget import Progress, settled, spent
 from hpo.champion import roll_back
 from hpo.confirm import select_winner
 from hpo.decision import Decision
 from hpo.estimate import estimate
-from hpo.executors import Executor, WorkerLostError
+from hpo.executors import Executor
 from hpo.gate import refuse_unknown_floors
 from hpo.history import ReignRow
 from hpo.lease import Lease, leased
@@ -33,16 +31,15 @@ from hpo.spec import StudySpec
 from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from hpo.successor import learn, learned_from
-from pipelines.calibration import CalibrationFacts
+from hpo.tester import WorkerTester
 from pipelines.data import Dataset, find_leakage, load_data, open_dataset, save_dataset
 from pipelines.errors import ConfigError, ModelError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
-from pipelines.segment import Choice, FinishJob, TestJob, WarmUpJob
+from pipelines.segment import Choice, WarmUpJob
 from pipelines.tracking import connect, is_away, tracking_errors
 
 _PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
-_ATTEMPTS = 3  # to test or prove a model, when workers die
 _BRIEF_SECONDS = 5.0  # the same for a study that was stopped on request
 
 
@@ -226,10 +223,10 @@ def _session(
         display.say(f"study {spec.name}: {reason}")
         selection = None if controller.stopped_on_request else select_winner(controller)
     lease.check()
-    court = _OnWorker(executor)
-    decision = _finish(controller, run, mirror, dataset=dataset, court=court, say=display.say)
+    tester = WorkerTester(executor)
+    decision = _finish(controller, run, mirror, dataset=dataset, tester=tester, say=display.say)
     took = time.monotonic() - began
-    overhead = _overhead(controller, wall=time.monotonic() - start, tested=court.seconds, took=took)
+    overhead = _overhead(controller, wall=time.monotonic() - start, tested=tester.seconds, took=took)
     if overhead is not None and not controller.stopped_on_request and controller.predicted is not None:
         display.say(f"predicted {controller.predicted / 60:.1f} min, took {took / 60:.1f} min")
     return Outcome(
@@ -257,7 +254,7 @@ def _finish(
     mirror: MirrorThread,
     *,
     dataset: Dataset,
-    court: "_OnWorker",
+    tester: WorkerTester,
     say: Callable[[str], None],
 ) -> Decision | None:
     """Send what is left to MLflow, promote the winner of a study that is over, and close the study's run.
@@ -276,9 +273,9 @@ def _finish(
                 places=places,
                 ledger=controller.ledger,
                 client=run.connect(),
-                score_on_test=court.score_on_test,
-                prove=court.prove,
-                finish=court.finish,
+                score_on_test=tester.score_on_test,
+                prove=tester.prove,
+                finish=tester.finish,
             )
         run.close(study, interrupted=stopped, decision=decision)
     except StorageError as error:
@@ -348,40 +345,6 @@ def _fixed_compile(study: optuna.Study, staff: Staff) -> dict[str, str]:
     if now != before:
         study.set_user_attr("compile", now)
     return now
-
-
-class _OnWorker:
-    """Finishes, tests and proves models on a warm worker, and counts the time: it is evaluation, not overhead."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self.seconds = 0.0
-
-    def finish(self, job: FinishJob) -> CalibrationFacts:
-        """As `pipelines.finish.finish_model`."""
-        facts: CalibrationFacts = self._done("pipelines.finish:finish_model", job, key="finish")
-        return facts
-
-    def score_on_test(self, job: TestJob) -> dict[str, dict[str, float]]:
-        """As `pipelines.locked.score_on_test`."""
-        scores: dict[str, dict[str, float]] = self._done("pipelines.locked:score_on_test", job, key="test")
-        return scores
-
-    def prove(self, directory: Path) -> None:
-        """As `pipelines.proof.prove`."""
-        self._done("pipelines.proof:prove", directory, key="proof")
-
-    def _done(self, task: str, payload: Any, *, key: str) -> Any:
-        start = time.monotonic()
-        again = Retrying(
-            retry=retry_if_exception_type(WorkerLostError), stop=stop_after_attempt(_ATTEMPTS), reraise=True
-        )
-        try:
-            return again(lambda: self._executor.submit(task, payload, key=key).result())
-        except WorkerLostError as error:
-            raise ModelError(f"the worker that was to test the winner died {_ATTEMPTS} times: {error}") from error
-        finally:
-            self.seconds += time.monotonic() - start
 
 
 @contextmanager

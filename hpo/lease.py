@@ -192,6 +192,13 @@ def holder_of(ledger: Ledger, study: str) -> Holder | None:
     return Holder(**json.loads(row.holder)) if row is not None and _is_held(row, now=now) else None
 
 
+def held(ledger: Ledger) -> list[str]:
+    """All studies that somebody runs now, also those that are only being launched and stand in no other table."""
+    with ledger.engine.connect() as connection:
+        names = connection.scalars(sa.select(LeaseRow.study)).all()
+    return [name for name in names if holder_of(ledger, name) is not None]
+
+
 def _look(ledger: Ledger, study: str) -> tuple[Any, float]:
     """The lease's row (None: there never was one), and the database's time."""
     with ledger.engine.connect() as connection:

@@ -4,13 +4,9 @@ Each step may be done again after a kill: a version is found by its key, an open
 are written over, and decision, history and alias change together (`hpo/champion.py`).
 """
 
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,15 +21,13 @@ from hpo.history import FORCED, PROMOTED, History
 from hpo.ledger import Ledger
 from hpo.openings import PROMOTION, Openings
 from hpo.places import Places
+from hpo.registration import register_winner
 from hpo.spec import StudySpec
 from pipelines import registry
-from pipelines.card import CardFacts, render_card
-from pipelines.config import RunConfig
-from pipelines.data import ATTRIBUTION, Dataset, rows_digest, text_hashes
+from pipelines.data import Dataset, rows_digest, text_hashes
 from pipelines.errors import ModelError, StorageError
-from pipelines.export import read_facts, seal
-from pipelines.families import license_of
-from pipelines.files import read_json, sha256, write_json, write_text
+from pipelines.export import read_facts
+from pipelines.files import read_json, remove, sha256, write_json
 from pipelines.predictions import read_parquet
 from pipelines.scores import METRICS
 from pipelines.segment import FinishJob, TestJob
@@ -141,6 +135,9 @@ def _key(spec: StudySpec, winner: Winner) -> str:
 def _decided(case: _Case, *, force: str | None) -> Decision:
     """Judge against the champion of the moment, until the decision is entered before another champion has come."""
     version: ModelVersion | None = None
+    for folder in (case.winner.directory, case.output):
+        for leftover in sorted(folder.glob("**/.*.tmp")):  # of a promotion that a kill cut short
+            remove(leftover)
     _finish(case)
     for _ in range(_ROUNDS):
         champion = registry.champion_of(case.client, case.model)
@@ -151,7 +148,16 @@ def _decided(case: _Case, *, force: str | None) -> Decision:
         obstacle = _obstacle(case, champion, forced=force is not None)
         tested = _tested(case, champion if obstacle is None else None)
         if version is None:
-            version = _registered(case, tested["candidate"])
+            version = register_winner(
+                case.model,
+                key=case.key,
+                directory=case.winner.directory,
+                model=case.final,
+                run_id=case.run_id,
+                dataset=case.dataset,
+                test_scores=tested["candidate"].scores,
+                client=case.client,
+            )
             prove_version(version, client=case.client, prove=case.prove)
         verdict = judge(
             case.spec.promotion,
@@ -293,71 +299,6 @@ def _decision(
         scores=dict(scores),
         rows=case.rows,
         verdict=verdict,
-    )
-
-
-def _registered(case: _Case, tested: Contender) -> ModelVersion:
-    """The winner's version, with a model card that says how it was tested."""
-    study, trial, _ = case.key.split("/")
-    directory = case.winner.directory
-    with TemporaryDirectory(dir=directory, prefix=".model.", suffix=".tmp") as beside:
-        model = Path(shutil.copytree(case.final, Path(beside) / "model", copy_function=_link))
-        card = render_card(_card_facts(case, tested.scores))
-        write_text(model / "README.md", card)
-        seal(model, read_facts(model))
-        tags = {
-            "hpo.study": study,
-            "hpo.trial": trial,
-            "hpo.weights": sha256(model / "model.safetensors"),
-            registry.DATA: case.dataset.digest,
-            "test.accuracy": f"{tested.scores['accuracy']:.4f}",
-        }
-        candidate = registry.Candidate(case.key, case.run_id, model, _without_front_matter(card), tags)
-        return registry.register(case.client, case.model, candidate)
-
-
-def _link(source: str, target: str) -> None:
-    """The same file under another name, where the file system has links; what replaces one leaves the other."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _without_front_matter(card: str) -> str:
-    return card.split("---\n", 2)[-1].strip() if card.startswith("---\n") else card
-
-
-def _card_facts(case: _Case, scores: Mapping[str, float]) -> CardFacts:
-    dataset, directory, facts = case.dataset, case.winner.directory, read_facts(case.final)
-    record: dict[str, Any] = read_json(directory / "trial.json")
-    config = RunConfig.model_validate(read_json(directory / "artifacts" / "config.json"))
-    counts: dict[str, dict[str, int]] = {
-        split: {label: int((part.labels == index).sum()) for index, label in enumerate(dataset.labels)}
-        for split, part in dataset.splits.items()
-    }
-    return CardFacts(
-        name=case.model,
-        base_model=config.model.name,
-        base_license=license_of(config.model.name),
-        task="text-classification",
-        labels=dataset.labels,
-        dataset=dataset.name,
-        dataset_digest=dataset.digest,
-        rows={split: len(part) for split, part in dataset.splits.items()},
-        class_counts=counts,
-        select_scores=record["scores"],
-        test_scores=scores,
-        params=record["params"],
-        study=record["study"],
-        trial=case.winner.trial,
-        run_id=case.run_id,
-        created=datetime.now(UTC).date().isoformat(),
-        versions=dict(item.split("==") for item in registry.requirements()),
-        notes=dataset.notes,
-        attribution=ATTRIBUTION if dataset.source.startswith("sample:") else None,
-        max_length=facts.max_length,
-        calibration=facts.calibration,
     )
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from pipelines.answers import answers
 from pipelines.data import Dataset, open_dataset
+from pipelines.errors import ModelError
 from pipelines.figures import draw_report
 from pipelines.files import write_json
 from pipelines.loader import open_model
-from pipelines.predictions import most_confident_mistakes, write_parquet
+from pipelines.predictions import NonFiniteError, most_confident_mistakes, write_parquet
 from pipelines.run import as_table
 from pipelines.scores import score
 from pipelines.segment import TestJob, Watch
@@ -26,10 +27,15 @@ _TIMED = 24  # texts, of which the median is taken
 def score_on_test(job: TestJob, *, watch: Watch) -> dict[str, dict[str, float]]:
     """Scores of each model on the test split of the data, and what it costs: `parameters`, `latency_ms`, `megabytes`.
 
-    Raises `ModelError` when a model does not know exactly the classes of the data.
+    Raises `ModelError` when a model does not know exactly the classes of the data, or its answers are not finite.
     """
     dataset = open_dataset(job.data)
-    return {name: _score(directory, dataset, job.output / name, watch=watch) for name, directory in job.models.items()}
+    try:
+        return {
+            name: _score(directory, dataset, job.output / name, watch=watch) for name, directory in job.models.items()
+        }
+    except NonFiniteError as error:
+        raise ModelError(f"on the locked test rows {error}; nothing was decided") from error
 
 
 def _score(directory: Path, dataset: Dataset, output: Path, *, watch: Watch) -> dict[str, float]:

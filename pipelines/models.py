@@ -1,8 +1,10 @@
 """Pretrained checkpoints: found, checked, and made into a fresh classifier as often as needed."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pipelines import hub
 from pipelines.config import ModelConfig
 from pipelines.errors import ModelError
 from pipelines.families import locate
-from pipelines.tokens import Tokenizer
+from pipelines.tokens import Tokenizer, fingerprint
 
 # Every name under which Hugging Face configurations keep a dropout probability. The ones of the head may be None.
 DROPOUT_FIELDS = (
@@ -40,6 +42,15 @@ class Pretrained:
     """The checkpoint's weights, on the CPU; never trained, only copied."""
     fresh: tuple[str, ...]
     """Names of the weights that the checkpoint lacks (the head): drawn anew for each classifier."""
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of tokenizer and weights as they were loaded, wherever they came from; computed once."""
+        state = hashlib.sha256()
+        for name in sorted(self.weights.keys() - set(self.fresh)):
+            state.update(name.encode())
+            state.update(self.weights[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+        return {"tokenizer": fingerprint(self.tokenizer), "pretrained weights": state.hexdigest()}
 
 
 def load_pretrained(model: ModelConfig, *, labels: tuple[str, ...]) -> Pretrained:

@@ -53,7 +53,7 @@ def kept(network: nn.Module, encoded: Encoded, pad: int, *, config: RunConfig, h
     layers = config.train.frozen_layers
     if not layers or not len(encoded) or not _can_be_kept(network, encoded, home):
         return None
-    key = digest(_rows_key(encoded), _weights_key(network, config), str(layers), _arithmetic(network, config))
+    key = digest(encoded.rows, _weights_key(network, config), str(layers), _arithmetic(network, config))
     return built_once(
         home / key[:32],
         read=lambda directory: _read(directory, layers, encoded.offsets),
@@ -111,12 +111,6 @@ def _can_be_kept(network: nn.Module, encoded: Encoded, home: Path) -> bool:
     return not mixes and bool(size <= min(_LARGEST, _DISK_SHARE * shutil.disk_usage(home).free))
 
 
-def _rows_key(encoded: Encoded) -> str:
-    state = hashlib.sha256(np.ascontiguousarray(encoded.ids).data)
-    state.update(np.ascontiguousarray(encoded.offsets).data)
-    return state.hexdigest()
-
-
 def _weights_key(network: nn.Module, config: RunConfig) -> str:
     state = hashlib.sha256()
     for part in frozen_parts(network, config):
@@ -154,7 +148,7 @@ def _write(network: nn.Module, encoded: Encoded, pad: int, *, layers: int, direc
                 out.seek(int(encoded.offsets[row]) * hidden * dtype.itemsize)
                 out.write(states.contiguous().view(torch.uint8).numpy().data)
         facts = {"sha256": sha256(file), "dtype": str(dtype).removeprefix("torch."), "hidden": hidden}
-        write_json(beside / "manifest.json", facts)
+        write_json(beside / "manifest.json", facts | {"rows": encoded.rows})
 
 
 @torch.inference_mode()

@@ -136,7 +136,7 @@ def pull(client: MlflowClient, version: ModelVersion, directory: Path) -> Path:
 
 def pulled(client: MlflowClient, version: ModelVersion, cache: Path) -> Path:
     """`pull` into a cache, or what an earlier call left there (verified again); of several at once, one downloads."""
-    directory = cache / f"{version.name}-{version.version}-{version.tags.get('hpo.weights', '')[:16]}"
+    directory = cache / copy_name(version)
 
     def put(place: Path) -> None:
         remove(place)
@@ -152,6 +152,11 @@ def _verified(directory: Path) -> Path | None:
     except ModelError:
         return None
     return directory
+
+
+def copy_name(version: ModelVersion) -> str:
+    """The name of a version's directory in a cache."""
+    return f"{version.name}-{version.version}-{version.tags.get('hpo.weights', '')[:16]}"
 
 
 def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:

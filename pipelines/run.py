@@ -29,6 +29,7 @@ from pipelines.predictions import (
     softmax,
     write_parquet,
 )
+from pipelines.provenance import Facts, note_weights
 from pipelines.scores import score
 from pipelines.segment import (
     Choice,
@@ -86,6 +87,11 @@ def warm_up(job: WarmUpJob, *, watch: Watch) -> Choice:
     gc.collect()
     gc.freeze()  # the libraries' objects stay: looking at them again would take 0.2 s between any two trials
     return choose_precision(job.configs[0].train.precision, cache=job.cache)
+
+
+def facts(job: SegmentJob, *, watch: Watch) -> Facts:
+    """What a trial depends on, as it would be trained in this process; nothing is trained or written."""
+    return _WORKBENCH.facts(job)
 
 
 def train_segment(job: SegmentJob, *, watch: Watch) -> SegmentResult:
@@ -246,6 +252,7 @@ def _finish(trial: Trial, predictions: Predictions, *, scores: dict[str, float],
         make_whole(network, trial.pretrained.weights, decay=decay)
         labels, tokens = trial.dataset.labels, trial.job.config.tokens
         export_model(network, trial.pretrained.tokenizer, directory / "model", labels=labels, tokens=tokens)
+        note_weights(directory)
         network.to(trial.trainee.accelerator.device)
         _write_artifacts(trial, predictions, directory / "artifacts")
         scores = scores | {"parameters": float(sum(p.numel() for p in network.parameters()))}

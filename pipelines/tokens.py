@@ -1,5 +1,6 @@
 """Text to tokens: once per (texts, tokenizer, options), kept as a memory-mapped Arrow file."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,13 @@ class Encoded:
     """(tokens,) all token ids."""
     offsets: NDArray[np.int64]
     """(texts + 1,) text `i` is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    @property
+    def rows(self) -> str:
+        """SHA-256 over all token ids, row by row."""
+        state = hashlib.sha256(np.ascontiguousarray(self.ids).data)
+        state.update(np.ascontiguousarray(self.offsets).data)
+        return state.hexdigest()
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -85,8 +93,15 @@ def cached(texts: Sequence[str], content: str, *, tokenizer: Tokenizer, config: 
     """
     key = digest(content, fingerprint(tokenizer), str(config.max_length), config.truncation)
     return built_once(
-        home / key[:32], read=_read, write=lambda directory: _write(encode(texts, tokenizer, config), directory)
+        home / key[:32],
+        read=_read,
+        write=lambda directory: _write(encode(texts, tokenizer, config), directory, content=content),
     )
+
+
+def content_of(data: str, split: str) -> str:
+    """The digest of one split's texts, from that of the data set."""
+    return digest(data, split)
 
 
 def _read(directory: Path) -> Encoded | None:
@@ -97,13 +112,16 @@ def _read(directory: Path) -> Encoded | None:
     return Encoded(ids=column.values.to_numpy(), offsets=column.offsets.to_numpy())
 
 
-def _write(encoded: Encoded, directory: Path) -> None:
+def _write(encoded: Encoded, directory: Path, *, content: str) -> None:
     column = pa.LargeListArray.from_arrays(pa.array(encoded.offsets), pa.array(encoded.ids))
     table = pa.table({"ids": column})
     with new_directory(directory) as beside:
         with pa.ipc.new_file(str(beside / "tokens.arrow"), table.schema) as writer:
             writer.write_table(table)
-        write_json(beside / "manifest.json", {"sha256": sha256(beside / "tokens.arrow"), "texts": len(encoded)})
+        # What it belongs to, for whoever tidies up: `content` names the texts, `rows` what is made of these tokens.
+        belongs = {"content": content, "rows": encoded.rows}
+        facts = {"sha256": sha256(beside / "tokens.arrow"), "texts": len(encoded)}
+        write_json(beside / "manifest.json", facts | belongs)
 
 
 def _refuse_unknown(encoded: Encoded, texts: Sequence[str], tokenizer: Tokenizer) -> None:

@@ -124,13 +124,28 @@ def _printable(text: str) -> str:
     return re.sub(r"(password=)[^&\s]*", r"\1***", re.sub(r"://\S*@", "://***@", text))
 
 
+def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
+    """The id of an experiment, found (and restored, if it was deleted) or created.
+
+    Its artifacts go below `artifacts`, unless a tracking server keeps them.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+    served = client.tracking_uri.startswith(("http://", "https://"))
+    location = None if served else (artifacts / name).absolute().as_uri()
+    return str(client.create_experiment(name, artifact_location=location, tags=_TRAINING_PAGES))
+
+
 class Tracker:
     """Writes one study's runs to MLflow."""
 
     def __init__(self, client: MlflowClient, *, artifacts: Path, allowed: Callable[[], None] = lambda: None) -> None:
         """`allowed` is called between any two writes about a trial; it raises when this process may not write."""
         self._client, self._allowed = client, allowed
-        self._artifacts = None if client.tracking_uri.startswith(("http://", "https://")) else artifacts
+        self._artifacts = artifacts
         self._sent: dict[Path, int] = {}
         self._inputs: list[DatasetInput] = []
         self._tags: dict[str, str] = {}
@@ -140,7 +155,7 @@ class Tracker:
     def open_study(self, name: str, *, description: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Find or create the study's experiment and parent run; `tags` go to every run of the study."""
         self._tags = dict(tags)
-        self.experiment = self._find_experiment(name)
+        self.experiment = find_experiment(self._client, name, self._artifacts)
         marks = {"hpo.study": name, "hpo.kind": "study", "mlflow.runName": name}
         run = self._find_run(_of_study(name)) or self._make_run(_of_study(name), tags=marks)
         self.parent = run.info.run_id
@@ -151,7 +166,7 @@ class Tracker:
 
     def take_up_study(self, name: str) -> None:
         """Go on with the study's runs as they are, to mend them. Raises `StorageError` where it has none of its own."""
-        self.experiment = self._find_experiment(name)
+        self.experiment = find_experiment(self._client, name, self._artifacts)
         run = self._find_run(_of_study(name))
         if run is None:
             raise StorageError(f"study {name!r} has no run of its own in MLflow; run the same command again")
@@ -261,15 +276,6 @@ class Tracker:
             self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status=status, end_time=record["updated"])
-
-    def _find_experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                self._client.restore_experiment(found.experiment_id)
-            return str(found.experiment_id)
-        location = (self._artifacts / name).absolute().as_uri() if self._artifacts else None
-        return str(self._client.create_experiment(name, artifact_location=location, tags=_TRAINING_PAGES))
 
     def _make_run(self, condition: str, *, tags: Mapping[str, str], started: int | None = None) -> Run:
         """Create a run, as the only one: when a reply is lost, MLflow's client asks again, and two are made."""

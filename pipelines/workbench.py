@@ -20,8 +20,9 @@ from pipelines.journal import Journal
 from pipelines.models import Pretrained, load_pretrained, longest_input, new_classifier
 from pipelines.notes import read_notes
 from pipelines.prefix import Prefix, kept
+from pipelines.provenance import Facts, facts_of, note_session
 from pipelines.segment import SegmentJob
-from pipelines.tokens import cached
+from pipelines.tokens import cached, content_of
 from pipelines.train import Material, Trainee, new_trainee
 
 Key = TypeVar("Key")
@@ -67,6 +68,11 @@ class Workbench:
         adapt.check(pretrained.config, config)
         for split in ("train", "select"):
             material(dataset, split, pretrained, config=config, cache=cache)
+
+    def facts(self, job: SegmentJob) -> Facts:
+        """What the job's trial would depend on here. Raises `ModelError` for a model that cannot be used."""
+        dataset = self.dataset(job.data)
+        return facts_of(job.config, data=dataset.digest, pretrained=self._checkpoint(job.config, dataset))
 
     def trial(self, job: SegmentJob) -> Trial:
         """The job's trial: the one held in memory, else from its newest checkpoint, else fresh."""
@@ -121,6 +127,8 @@ class Workbench:
         train, select = self._with_prefix(trainee, train, select, job=job)
         mark = fingerprint(job, dataset)
         restore_checkpoint(trainee, job.directory / "checkpoints", fingerprint=mark)
+        facts = facts_of(config, data=dataset.digest, pretrained=pretrained)
+        note_session(job.directory, job.config, step=trainee.step, facts=facts)
         return Trial(
             job=job,
             dataset=dataset,
@@ -138,7 +146,7 @@ def material(dataset: Dataset, split: SplitName, pretrained: Pretrained, *, conf
     part = dataset.splits[split]
     encoded = cached(
         part.texts,
-        digest(dataset.digest, split),
+        content_of(dataset.digest, split),
         tokenizer=pretrained.tokenizer,
         config=config.tokens,
         home=cache,

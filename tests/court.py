@@ -27,6 +27,7 @@ from pipelines.predictions import Predictions, write_parquet
 from pipelines.scores import score
 from pipelines.segment import TestJob
 from pipelines.tracking import connect
+from tests.crashes import CRASHED, crash_at, in_child
 from tests.stub import a_spec
 
 LABELS = ("bad", "good")
@@ -160,3 +161,54 @@ class Court:
     def openings(self, dataset: Dataset | None = None) -> dict[str, int]:
         data = dataset or a_dataset()
         return dict(Openings(self.ledger).count(rows_digest(data.labels, data.splits["test"]), model="sentiment"))
+
+
+def crash_and_finish(home: Path, kept: Path, *, at: int) -> bool:
+    """Crash a promotion at durable effect `at` (see `tests.crashes`), promote again, and see that it was one promotion.
+
+    False when it has no effect of that number. Raises `AssertionError` when something is not as it was to be.
+    """
+    shutil.rmtree(home)
+    shutil.copytree(kept, home)
+    court = Court(home)
+    winner = Winner(3, court.places.trial("two", 3), "trial-00003")
+    crashed = in_child(lambda: _crashing(court, winner, at=at))
+    assert crashed in {0, CRASHED}, f"crash {at}: exit {crashed}"
+    assert in_child(lambda: court.promote(winner)) == 0, f"crash {at}: the next promotion fails"
+    assert in_child(lambda: check(court)) == 0, f"crash {at}: not as if nothing had happened"
+    return crashed == CRASHED
+
+
+def _crashing(court: Court, winner: Winner, *, at: int) -> None:
+    crash_at(at)
+    court.promote(winner)
+
+
+def two_winners(home: Path) -> None:
+    """A home with a champion, and a better winner that nobody has promoted yet."""
+    court = Court(home)
+    court.asks("one", right=320)
+    court.winner("two", right=390)
+
+
+def check(court: Court) -> None:
+    """The better winner reigns: one version, one decision, one look, one reign, nothing left over."""
+    assert court.reigns() == [("1", None, "promoted"), ("2", "1", "promoted")]
+    assert court.openings() == {"promotion": 2}
+    assert len(History(court.ledger).decisions()) == 2
+    versions = court.client.search_model_versions("name = 'sentiment'")
+    assert sorted(str(one.version) for one in versions) == ["1", "2"]
+    assert {one.tags["hpo.decided"] for one in versions} == {"champion"}
+    assert not list(court.home.glob("work/**/.*.tmp"))
+
+
+def sweep(home: Path, *, first: int, every: int) -> int:
+    """Crash at every so-many-th effect; returns the first number that a promotion does not reach."""
+    registry._packed = pack
+    home.mkdir()
+    assert in_child(lambda: two_winners(home)) == 0
+    kept = Path(shutil.copytree(home, home.with_name("kept")))
+    at = first
+    while crash_and_finish(home, kept, at=at):
+        at += every
+    return at

@@ -32,6 +32,27 @@ def sweep(home: Path, *, first: int, every: int, timeout: float) -> int:
     return int(done.stdout.split()[-1])
 
 
+def sweep_promotion(home: Path, *, first: int, every: int, timeout: float) -> int:
+    """The same of a promotion that makes a champion of another version."""
+    code = "import sys; from pathlib import Path; from tests.court import sweep; "
+    code += "print(sweep(Path(sys.argv[1]), first=int(sys.argv[2]), every=int(sys.argv[3])))"
+    command = [sys.executable, "-c", code, str(home), str(first), str(every)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return int(done.stdout.split()[-1])
+
+
+@shows("SIGKILL controller", "J")
+def test_a_crash_at_any_of_many_effects_of_a_promotion_leaves_no_trace(tmp_path: Path) -> None:
+    assert sweep_promotion(tmp_path / "home", first=2, every=11, timeout=280) > 40
+
+
+@shows("SIGKILL controller", "J")
+@pytest.mark.long
+def test_a_crash_at_every_effect_of_a_promotion_leaves_no_trace(tmp_path: Path) -> None:
+    assert sweep_promotion(tmp_path / "home", first=1, every=1, timeout=3000) > 40
+
+
 @shows("SIGKILL controller", "BCDEFGHI")
 @shows("memory limit", "H")
 def test_a_crash_at_any_of_many_effects_leaves_no_trace(tmp_path: Path) -> None:

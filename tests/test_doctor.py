@@ -6,8 +6,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from hpo.lease import leased
 from hpo.ledger import Ledger
 from hpo.places import Places
 from hpo.records import write_side_record
-from hpo.storage import best_trial, load_study
+from hpo.storage import best_trial
 from hpo.study import Controller
 from pipelines.config import ModelConfig, TokensConfig
 from pipelines.errors import ConfigError, StorageError
@@ -35,86 +33,16 @@ from pipelines.export import export_model, read_facts, seal
 from pipelines.files import read_json, sha256, write_json
 from pipelines.golden import write_golden
 from pipelines.hpo_classifier import Classifier
-from pipelines.mirror import MirrorThread
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.registry import Candidate, register
 from pipelines.segment import SegmentResult
-from pipelines.tracking import Tracker, connect
+from pipelines.tracking import Tracker
 from tests.faults import shows
-from tests.stub import a_controller, a_spec, instruct, make_whole
+from tests.patients import Found, Patient, a_tracker, fill, keep, run, tuples
+from tests.stub import a_spec, instruct, make_whole
 
 BEST, FAILED, PRUNED, OTHER = range(4)
 HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": None}
-Found = list[tuple[str, int | str | None, str]]
-
-
-@dataclass(frozen=True)
-class Patient:
-    """A home with a study of which something will be spoilt."""
-
-    home: Path
-
-    @property
-    def places(self) -> Places:
-        return Places(self.home, f"sqlite:///{self.home}/mlflow.db", f"sqlite:///{self.home}/studies.db")
-
-    @property
-    def client(self) -> MlflowClient:
-        return connect(self.places.tracking)
-
-    @property
-    def study(self) -> optuna.Study:
-        return load_study("toy", places=self.places)
-
-    def trial(self, number: int) -> Path:
-        return self.places.trial("toy", number)
-
-    def record(self, number: int, **changes: Any) -> dict[str, Any]:
-        """Change a trial's record; returns it."""
-        record = read_json(self.trial(number) / "trial.json") | changes
-        write_json(self.trial(number) / "trial.json", record)
-        return record
-
-    def run_id(self, number: int) -> str:
-        return str(read_json(self.trial(number) / "mirror.json")["run_id"])
-
-    def parent(self) -> str:
-        return str(read_json(self.trial(BEST) / "mirror.json")["parent"])
-
-    def sql(self, database: str, statement: str, *values: Any) -> None:
-        with closing(sqlite3.connect(self.home / database)) as connection, connection:
-            assert connection.execute(statement, values).rowcount, "nothing was spoilt"
-
-    def found(self) -> Found:
-        return tuples(examine(self.places))
-
-    def treated(self) -> tuple[list[str], Examination]:
-        """What `--fix` says, and what is left."""
-        said: list[str] = []
-        return said, treat(self.places, study="toy", say=said.append)
-
-
-def tuples(examination: Examination) -> Found:
-    return [(one.invariant, one.trial, one.what) for one in examination.findings]
-
-
-def a_tracker(home: Path, name: str) -> Tracker:
-    tracker = Tracker(connect(f"sqlite:///{home}/mlflow.db"), artifacts=home / "artifacts")
-    tracker.open_study(name, description="", params={}, tags={"version.torch": "2.13.0"})
-    return tracker
-
-
-def run(home: Path, executor: LocalExecutor, *, until_stopped: bool = False, **changes: Any) -> Controller:
-    """A session of a study, mirrored into MLflow to its end."""
-    spec = a_spec(**{key: value for key, value in changes.items() if key != "show"})
-    tracker = a_tracker(home, spec.name)
-    mirror = MirrorThread(tracker.sync_trial)
-    show = {"show": changes["show"]} if "show" in changes else {}
-    controller = a_controller(spec, home, executor, mirror=mirror, **show)
-    controller.run()
-    assert mirror.close(patience=30)
-    tracker.close_study(status="SCHEDULED" if until_stopped else "FINISHED", metrics={}, tags={})
-    return controller
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,22 +62,6 @@ def quick_sqlite() -> Iterator[None]:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The one home of all these tests, filled anew for each: MLflow takes long to open another."""
     return tmp_path_factory.mktemp("home")
-
-
-def fill(home: Path, kept: Path) -> Patient:
-    """Make the home equal to what was kept; databases stay the same files, since somebody may have them open."""
-    for path in home.iterdir():
-        if path.suffix != ".db":
-            shutil.rmtree(path)
-    shutil.copytree(kept, home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db"))
-    for name in ("mlflow.db", "studies.db"):
-        with closing(sqlite3.connect(kept / name)) as source, closing(sqlite3.connect(home / name)) as target:
-            source.backup(target)
-    return Patient(home)
-
-
-def keep(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shutil.copytree(home, tmp_path_factory.mktemp("kept"), dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -411,6 +323,14 @@ def test_of_two_runs_that_nobody_mirrors_the_older_one_is_kept(patient: Patient)
     twin = client.create_run(client.get_run(older).info.experiment_id, tags=tags).info.run_id
     found: Found = [("I3", OTHER, f"it has 2 runs; {older} is the one that is kept")]
     assert_mended(patient, found, f"delete the MLflow run {twin}")
+
+
+def test_a_run_of_hpo_tokenizers_is_left_alone(patient: Patient) -> None:
+    experiment = patient.client.get_experiment_by_name("toy")  # as if the study were called `tokenizers`
+    assert experiment is not None
+    run_id = patient.client.create_run(experiment.experiment_id, tags={"hpo.kind": "tokenizers"}).info.run_id
+    assert patient.found() == []
+    patient.client.delete_run(run_id)
 
 
 def test_a_run_of_no_trial_is_deleted(patient: Patient) -> None:

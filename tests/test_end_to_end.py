@@ -134,6 +134,19 @@ def test_the_doctor_finds_nothing_wrong_with_it(finished: Home) -> None:
     assert finished.json("doctor", "own") == {"ok": True, "findings": [], "examined": examined}
 
 
+def test_trials_are_replayed_bit_for_bit_and_nothing_is_written(finished: Home) -> None:
+    kept = [file for file in (finished.path / "mlruns").rglob("*") if file.is_file() and "cache" not in file.parts]
+    before = {file: file.read_bytes() for file in kept}
+    (best,) = (row["best_trial"] for row in finished.json("list"))
+    for number in {0, 1, best}:
+        found = finished.json("rerun", f"own/{number}")
+        assert found["bit_equal"], found["verdict"]
+        assert found["weights"]["was"] == found["weights"]["now"] is not None
+        assert [one["name"] for one in found["checks"] if one["same"] is not True] == []
+    assert {file: file.read_bytes() for file in kept} == before
+    assert not list((finished.path / "mlruns/cache/reruns").iterdir())
+
+
 def test_pull_predict_and_mlflow_give_the_same_answers(finished: Home) -> None:
     texts = ["a great film, take 1", "an awful film", "an uneven film"]
     answers = finished.json("predict", "reviews@champion", *texts)

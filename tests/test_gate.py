@@ -226,6 +226,16 @@ def test_floors_and_limits_come_before_everything_and_are_named() -> None:
     assert judge(Promotion(floors={"class bad": 0.8}), candidate, champion, metric="accuracy", opening=1).wins
 
 
+def test_a_metric_that_the_rows_do_not_define_decides_for_nobody() -> None:
+    one = answering(right(0.9))
+    of_one_class = replace(one.predictions, labels=np.zeros(ROWS, np.int64))
+    alike = replace(one, predictions=of_one_class)
+    verdict = judge(Promotion(), alike, alike, metric="auroc", opening=1)
+    assert (verdict.wins, verdict.candidate, verdict.test) == (False, None, None)
+    assert verdict.reason == "the test rows do not define auroc: the two cannot be compared"
+    assert verdict.in_words()[0] == "locked test auroc not defined"
+
+
 def test_an_obstacle_refuses_without_a_test() -> None:
     one, other = answering(right(0.9)), None
     verdict = judge(Promotion(), one, other, metric="accuracy", opening=3, obstacle="they differ")

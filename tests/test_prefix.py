@@ -17,6 +17,7 @@ from pipelines import run as run_module
 from pipelines.adapt import adapt, layers_of
 from pipelines.config import ModelConfig, RunConfig, TrainConfig, replaced
 from pipelines.data import Dataset
+from pipelines.files import read_json
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.prefix import Prefix, kept
 from pipelines.run import run, train_segment
@@ -203,6 +204,12 @@ def test_damaged_file_is_noticed_and_written_anew(damage: str, bench: Bench, com
     bench.kept(bench.trainee())
     assert len(computed) == 480
     assert sorted(path.suffix for path in bench.home.iterdir()) == ["", ".lock"]
+
+
+def test_kept_states_tell_of_which_rows_they_are(bench: Bench) -> None:
+    bench.kept(bench.trainee())
+    (manifest,) = (read_json(file) for file in bench.home.glob("*/manifest.json"))
+    assert manifest["rows"] == bench.material.encoded.rows
 
 
 def test_what_would_be_too_large_is_not_kept_and_trains_all_the_same(

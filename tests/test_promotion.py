@@ -20,16 +20,17 @@ from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
 from hpo import champion as champion_module
+from hpo import history as history_module
 from hpo.champion import roll_back, settle
 from hpo.cli import app
 from hpo.executors import WorkerLostError
 from hpo.history import History
-from hpo.launch import _OnWorker
-from hpo.lease import Holder, LeaseLostError, LeaseRow, leased, name_for
+from hpo.lease import HeldError, Holder, LeaseLostError, LeaseRow, leased, name_for
 from hpo.openings import Openings
 from hpo.patience import in_one_line
 from hpo.promotion import Winner
 from hpo.storage import definition
+from hpo.tester import WorkerTester
 from pipelines import registry
 from pipelines.data import text_hashes
 from pipelines.errors import ModelError, StorageError
@@ -396,13 +397,13 @@ class Mortal:
 @shows("SIGKILL worker", "J")
 def test_a_worker_that_dies_over_the_winner_is_replaced_and_asked_again(tmp_path: Path) -> None:
     mortal = Mortal(deaths=2)
-    court = _OnWorker(mortal)  # type: ignore[arg-type]
+    court = WorkerTester(mortal)  # type: ignore[arg-type]
     job = TestJob({}, tmp_path, tmp_path)
     assert court.score_on_test(job) == {"candidate": {"accuracy": 0.8}}
     assert mortal.asked == [("pipelines.locked:score_on_test", job)] * 3
     for_ever = Mortal(deaths=9)
     with pytest.raises(ModelError) as died:
-        _OnWorker(for_ever).prove(tmp_path)  # type: ignore[arg-type]
+        WorkerTester(for_ever).prove(tmp_path)  # type: ignore[arg-type]
     assert str(died.value) == "the worker that was to test the winner died 3 times: killed by signal 9"
     assert for_ever.asked == [("pipelines.proof:prove", tmp_path)] * 3
 
@@ -414,6 +415,23 @@ def test_what_promotion_asks_for_may_change_while_a_study_lives(court: Court) ->
     winner = court.winner("one", right=320)
     assert court.promote(winner, promotion={"floors": {"accuracy": 0.99}}).alias == "challenger"
     assert court.promote(winner).alias == "challenger", "what was decided stays, whatever is asked for later"
+
+
+@shows("clock", "J")
+def test_a_clock_that_jumps_neither_frees_the_alias_nor_turns_the_history_round(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(champion_module, "_PATIENCE_SECONDS", 0.5)
+    for time_of_day, (study, right) in zip(("12", "10", "14"), (("a", 300), ("b", 340), ("c", 380)), strict=True):
+        monkeypatch.setattr(history_module, "now", lambda hour=time_of_day: f"2026-11-25T{hour}:00:00+00:00")
+        court.asks(study, right=right)
+    assert back(court) == "2", "by the order of the rows, not by their times"
+    with leased(court.ledger, name_for("sentiment")):
+        with court.ledger.engine.begin() as connection:
+            connection.execute(sa.update(LeaseRow).values(expires=1.0))  # as two hours later
+        with pytest.raises(HeldError):
+            back(court)
+    assert court.champion() == "2"
 
 
 def test_a_lease_has_room_for_any_name() -> None:

@@ -13,6 +13,7 @@ from pipelines import tokens
 from pipelines.config import ModelConfig, TokensConfig
 from pipelines.data import Dataset
 from pipelines.errors import ModelError
+from pipelines.files import read_json
 from pipelines.models import load_tokenizer
 from pipelines.tokens import Encoded, Tokenizer, cached, encode, fingerprint
 from tests import tiny
@@ -104,6 +105,13 @@ def test_cached_tokens_equal_fresh_ones(tokenizer: Tokenizer, tmp_path: Path) ->
         kept = cached(TEXTS, "content", tokenizer=tokenizer, config=CONFIG, home=tmp_path)
         assert rows(kept) == rows(fresh)
         assert (kept.ids.dtype, kept.offsets.dtype) == (np.int32, np.int64)
+
+
+def test_cached_tokens_tell_whose_they_are(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    kept = cached(TEXTS, "content", tokenizer=tokenizer, config=CONFIG, home=tmp_path)
+    (manifest,) = (read_json(file) for file in tmp_path.glob("*/manifest.json"))
+    assert (manifest["content"], manifest["rows"]) == ("content", kept.rows)
+    assert kept.rows != kept.row(0).rows
 
 
 def test_texts_are_tokenized_once(counted: Counted, tiny_bert: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.options import options_named
 from hpo.cli.screen import screen
 from pipelines.errors import ConfigError, DataError, UserError
 
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
 
 _NOTHING = "-"
 _COLUMNS = {"text": "Column of the texts", "label": "Column of the classes"}
-# What a message of the data step names as the remedy, and what it is called here.
-_OPTIONS = {
-    r"data\.text\b": "--text COLUMN",
-    r"data\.label\b": "--label COLUMN",
-    r"data\.label_names\b": "--label-name LABEL=NAME",
-    r"data\.blank: drop\b": "--drop-blank",
-}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -141,7 +135,7 @@ def _load(config: "DataConfig", ask: _Asker) -> "tuple[DataConfig, Dataset]":
         try:
             return config, load_data(config)
         except DataError as error:
-            options = [option for setting, option in _OPTIONS.items() if re.search(setting, str(error))]
+            options = options_named(str(error))
             roles = [role for role in _COLUMNS if f"--{role} COLUMN" in options]
             if ask.yes or not roles:
                 hint = f" (here: {' '.join(options)})" if options else ""

@@ -1,8 +1,17 @@
 """Arguments and options that several commands share."""
 
+import re
 from typing import Annotated
 
 import typer
+
+# What a message of the data step names as the remedy, and what it is called in commands that take data.
+_REMEDIES = {
+    r"data\.text\b": "--text COLUMN",
+    r"data\.label\b": "--label COLUMN",
+    r"data\.label_names\b": "--label-name LABEL=NAME",
+    r"data\.blank: drop\b": "--drop-blank",
+}
 
 Tracking = Annotated[
     str | None,
@@ -27,3 +36,8 @@ Spec = Annotated[
     str,
     typer.Argument(metavar="SPEC", help="A shipped study (see `hpo check --list`), or the path of a YAML file."),
 ]
+
+
+def options_named(message: str) -> list[str]:
+    """The options of a command for the settings that a message of the data step names."""
+    return [option for setting, option in _REMEDIES.items() if re.search(setting, message)]

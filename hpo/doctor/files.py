@@ -10,7 +10,7 @@ from pipelines.errors import ModelError
 from pipelines.loader import verify
 
 _MOST = 2  # checkpoints of a trial that is not over
-_OURS = ("trial.json", "mirror.json", "result.json", "notes.json")
+_OURS = ("trial.json", "mirror.json", "result.json", "notes.json", "provenance.json")
 
 
 def check(case: Case) -> Iterator[Finding]:

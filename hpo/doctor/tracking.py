@@ -85,7 +85,8 @@ def _parents(case: Case) -> Iterator[Finding]:
 def _strangers(case: Case) -> Iterator[Finding]:
     known = {run.id for runs in case.runs_by_training.values() for run in runs} | {run.id for run in case.parents}
     for run in case.runs or []:
-        if run.id not in known:
+        of_a_study = run.tags.get("hpo.kind") in {None, "study", "trial"}  # `hpo tokenizers` has an experiment, too
+        if run.id not in known and of_a_study:
             name = run.tags.get("mlflow.runName", "without a name")
             what = f"run {run.id} ({name}) is of no trial: its tags hpo.study and hpo.trial do not say which"
             yield Finding("I3", case.name, None, what, Remedy(Cure.DELETE_RUN, run.id))
