@@ -34,6 +34,7 @@ space:
   train.learning_rate: {{low: 1e-4, high: 1e-2, log: true}}
   train.batch_size: [8, 16]
 workers: {{count: 2, threads: 1}}
+confirm: {{finalists: 2, seeds: 1}}
 register_as: reviews
 """
 
@@ -51,8 +52,10 @@ def assert_whole(home: Home, *, trials: int = TRIALS) -> None:
     shown = home.json("show", "own")
     assert [row["trial"] for row in shown] == list(range(trials))
     runs = home.runs("own")
-    assert len(runs) == trials + 1
-    by_id = {run.info.run_id: run for run in runs}
+    beside = {run.data.tags["hpo.run"] for run in runs if "hpo.run" in run.data.tags}
+    assert {name.partition("-")[0] for name in beside} == {"baseline", "confirm"}
+    assert len(runs) == trials + 1 + len(beside), "one of each"
+    by_id = {run.info.run_id: run for run in runs if "hpo.run" not in run.data.tags}
     for row in shown:
         run = by_id.pop(row["run_id"])
         assert run.info.status == STATUS[row["state"]]
@@ -125,12 +128,30 @@ def test_only_the_best_trial_keeps_its_model_and_nobody_keeps_checkpoints(finish
     work = finished.path / "mlruns/work/own"
     (row,) = finished.json("list")
     assert [path.parent.name for path in work.glob("trial-*/model")] == [f"trial-{row['best_trial']:05d}"]
-    assert not list(work.glob("trial-*/checkpoints/*"))
+    assert not list(work.glob("*/checkpoints/*"))
     assert not list(work.rglob("*.tmp"))
 
 
+def test_what_is_delivered_was_trained_anew_and_is_told_with_its_evidence(finished: Home) -> None:
+    work = finished.path / "mlruns/work/own"
+    selection = json.loads((work / "report/selection.json").read_text())
+    assert selection["confirmed"]
+    assert [path.parent.name for path in work.glob("confirm-*/model")] == [selection["name"]]
+    client = mlflow.MlflowClient(finished.tracking)
+    version = client.get_model_version_by_alias("reviews", "champion")
+    assert version.tags["hpo.trial"] == str(selection["trial"])
+    assert client.get_run(version.run_id).data.tags["hpo.run"] == selection["name"]
+    said = (finished.path / "output.txt").read_text()
+    assert f"winner: trial {selection['trial']}, trained anew with a fresh seed: macro_f1" in said
+    assert "logistic regression over TF-IDF" in said
+    (parent,) = [run for run in finished.runs("own") if run.data.tags["hpo.kind"] == "study"]
+    assert parent.data.metrics["confirmed/macro_f1"] == pytest.approx(selection["score"])
+    assert "selection.png" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+
+
 def test_the_doctor_finds_nothing_wrong_with_it(finished: Home) -> None:
-    examined = {"studies": 1, "trials": TRIALS, "runs": TRIALS + 1, "checkpoints": 0, "versions": 1}
+    runs = len(finished.runs("own"))
+    examined = {"studies": 1, "trials": TRIALS, "runs": runs, "checkpoints": 0, "versions": 1}
     assert finished.json("doctor", "own") == {"ok": True, "findings": [], "examined": examined}
 
 
@@ -238,7 +259,8 @@ def test_a_successor_learns_from_a_study_and_counts_its_own_trials_alone(finishe
     assert len(finished.json("show", "wider")) == 1
     (parent,) = [run for run in finished.runs("wider") if run.data.tags["hpo.kind"] == "study"]
     assert parent.data.tags["hpo.learns_from"] == "own"
-    assert len(finished.runs("wider")) == 2
+    (trial,) = [run for run in finished.runs("wider") if run.data.tags["hpo.kind"] == "trial"]
+    assert trial.data.tags["hpo.trial"] == str(finished.json("show", "wider")[0]["trial"])
     assert finished.json("doctor", "wider")["ok"]
     assert finished.hpo(*command[:-2]).returncode == 0, "what it learns from is known"
     again = finished.hpo(*command[:-1], "rival")
@@ -251,7 +273,8 @@ def test_a_trial_and_the_champion_are_compared_without_running_them(finished: Ho
     (row,) = [row for row in finished.json("show", "own") if row["trial"] == 0]
     assert found["metrics"][0]["metric"] == found["objective"] == "macro_f1"
     assert found["metrics"][0]["a"] == pytest.approx(row["value"])
-    assert found["metrics"][0]["b"] == pytest.approx(finished.json("list")[0]["best"])
+    selection = json.loads((finished.path / "mlruns/work/own/report/selection.json").read_text())
+    assert found["metrics"][0]["b"] == pytest.approx(selection["score"])
     assert "Downloading" not in finished.hpo("compare", "own/0", "reviews@champion").stderr
 
 
@@ -362,6 +385,19 @@ def test_a_killed_study_is_continued_by_the_same_command(tmp_path: Path, tiny_be
     done = home.hpo("run", "own.yaml")
     assert done.returncode == 0, done.stderr
     assert_whole(home, trials=3)
+    assert home.json("doctor", "own")["ok"]
+
+
+@shows("SIGKILL controller", "E")
+def test_a_study_killed_while_it_trains_its_finalists_anew_goes_on_there(tmp_path: Path, tiny_bert: Path) -> None:
+    home = new_home(tmp_path)
+    write_study(tmp_path, tiny_bert, epochs=30, trials=2)
+    process = home.start("run", "own.yaml")
+    wait_until(lambda: any(tmp_path.glob("mlruns/work/own/confirm-*/progress.jsonl")))
+    kill_group(process)
+    done = home.hpo("run", "own.yaml")
+    assert done.returncode == 0, done.stderr
+    assert_whole(home, trials=2)
     assert home.json("doctor", "own")["ok"]
 
 
