@@ -30,9 +30,10 @@ class Constant:
 
     def __init__(self, good: float, labels: tuple[str, ...] = ("good", "bad")) -> None:
         self._good, self.labels = good, labels
+        self.directory, self.thresholds = Path("a-model"), None
         self.model = SimpleNamespace(parameters=lambda: [Weights(3, 4), Weights(5)])
 
-    def probabilities(self, texts: Any) -> Any:
+    def probabilities(self, texts: Any, *, each: Any = None) -> Any:
         return np.tile([self._good, 1 - self._good], (len(texts), 1))
 
 
