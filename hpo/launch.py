@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from hpo.budget import Progress, settled, spent
 from hpo.champion import roll_back
@@ -106,7 +107,8 @@ def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> tuple[StudyS
     row = ledger.study(spec.name)
     if row is None:
         return spec.model_copy(update={"budget": settled(spec.budget, before=None, finished=0)}), False
-    finished = len(finished_trials(load_study(spec.name, places=places)))
+    trials = finished_trials(load_study(spec.name, places=places))
+    finished, complete = len(trials), any(trial.state == TrialState.COMPLETE for trial in trials)
     before = StudySpec.model_validate_json(row.spec)
     if spec.learn_from and spec.learn_from != before.learn_from:
         learned = ", ".join(before.learn_from) or "none"
@@ -116,7 +118,7 @@ def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> tuple[StudyS
         )
     budget = settled(spec.budget, before=before.budget, finished=finished)
     progress = Progress(finished, minutes=row.seconds / 60)
-    over = spent(budget, progress, kept=spec.kept_for_confirmation) is not None
+    over = spent(budget, progress, kept=spec.kept_for_confirmation if complete else 0.0) is not None
     return spec.model_copy(update={"budget": budget, "learn_from": before.learn_from}), over
 
 

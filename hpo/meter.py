@@ -62,8 +62,8 @@ class Meter:
 
     def reason_to_end(self, study: optuna.Study, *, finished: int, complete: int) -> str | None:
         """Why the budget is spent; None while it is not. `finished` trials include the `complete` ones."""
-        progress = self.progress(finished=finished)
-        if reason := spent(self.spec.budget, progress, kept=self.spec.kept_for_confirmation):
+        progress, kept = self.progress(finished=finished), self.spec.kept_for_confirmation if complete else 0.0
+        if reason := spent(self.spec.budget, progress, kept=kept):  # without a trained model nothing can be confirmed
             return reason
         return self._convergence.reason(study, complete=complete)
 

@@ -207,3 +207,22 @@ def test_the_evidence_is_plain_json(session: Session) -> None:
     found = selected(controller)
     text = (controller.places.study("toy") / "report" / "selection.json").read_text()
     assert json.loads(text)["trial"] == found.trial
+
+
+def test_the_search_leaves_the_confirmation_its_share_of_a_limit(session: Session) -> None:
+    """A share of 0.5 is a third of the whole: the search has 800 of 1,200 examples."""
+    changes: dict[str, Any] = {"sampler": "random", "confirm": {"finalists": 2, "seeds": 1, "share": 0.5}}
+    controller = session(default=GOOD, other=POOR, budget={"trials": 100, "examples": 1200}, **changes)
+    assert controller.run() == "the 1,200 training examples are used up, but for the confirmation's share"
+    searched = sum(controller.meter.examples.values())
+    assert 800 <= searched < 1200
+    found = select_winner(controller)
+    assert found is not None
+    assert found.confirmed
+
+
+def test_without_a_trained_model_the_search_takes_all_of_a_limit(session: Session) -> None:
+    """Two workers are in the middle of their 128 examples each when two thirds of the limit, 200, are used up."""
+    controller = session(default=GOOD, other=POOR, sampler="random", budget={"trials": 100, "examples": 300})
+    controller.run()
+    assert any(trial.state.name == "COMPLETE" for trial in controller.study.get_trials())

@@ -125,7 +125,7 @@ class Case:
     def spent(self) -> str | None:
         """Why the budget is spent, as far as it can be told from outside; None where it may go on."""
         progress = Progress(len(self.finished), minutes=self.row.seconds / 60)
-        return spent(self.spec.budget, progress, kept=self.spec.kept_for_confirmation)
+        return spent(self.spec.budget, progress, kept=self.spec.kept_for_confirmation if self.best else 0.0)
 
     @property
     def is_over(self) -> bool:
