@@ -49,6 +49,7 @@ def test_a_crash_at_any_of_many_effects_of_a_promotion_leaves_no_trace(tmp_path:
 
 @shows("SIGKILL controller", "J")
 @pytest.mark.long
+@pytest.mark.timeout(3000)
 def test_a_crash_at_every_effect_of_a_promotion_leaves_no_trace(tmp_path: Path) -> None:
     assert sweep_promotion(tmp_path / "home", first=1, every=1, timeout=3000) > 40
 
@@ -61,5 +62,6 @@ def test_a_crash_at_any_of_many_effects_leaves_no_trace(tmp_path: Path) -> None:
 
 @shows("SIGKILL controller", "BCDEFGHI")
 @pytest.mark.long
+@pytest.mark.timeout(3000)
 def test_a_crash_at_every_effect_leaves_no_trace(tmp_path: Path) -> None:
     assert sweep(tmp_path, first=1, every=1, timeout=3000) > 100

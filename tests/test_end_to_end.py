@@ -285,7 +285,7 @@ def test_unknown_names_are_refused_in_one_line_with_the_remedy(finished: Home) -
         ("show", "owm"): (2, "there is no study 'owm'; did you mean own?"),
         ("show", "own", "99"): (2, "study 'own' has no trial 99"),
         ("predict", "reviwes@champion", "x"): (5, "there is no registered model 'reviwes'"),
-        ("predict", "reviews@boss", "x"): (5, "aliases: challenger, champion"),
+        ("predict", "reviews@boss", "x"): (5, "no such version or alias; aliases: "),
         ("predict", "reviews@champion", " "): (3, "text 1 is blank"),
         ("compare", "own/99", "reviews"): (2, "study 'own' has no trial 99"),
         ("compare", "owm/0", "reviews"): (5, "there is no registered model 'owm'"),
