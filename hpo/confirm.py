@@ -7,7 +7,7 @@ winner is what the study delivers: nobody has chosen it for its score.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class _Stage:
         self._defaults = len(self._spec.models) if begins_with_defaults(self._spec) else 0
         self._errands = Errands(controller, over=self._is_out_of_budget)
         self._searched = sum(controller.meter.examples.values())
+        self._seen = 0  # training examples of the fresh trainings
         trials = ranked(controller.study, own_trials(controller.study))
         self.candidates = {trial.number: self._candidate(trial.number, trial.values[0]) for trial in trials}
         """The COMPLETE trials by number, the best first."""
@@ -134,7 +135,7 @@ class _Stage:
         best, *others = choose_finalists(self._metric, predictions, ranked=[*predictions], most=wanted)
         default = self._default()
         found = [best, *([] if default in {best, None} else [default]), *(one for one in others if one != default)]
-        while found and not self._fits([self.candidates[number] for number in found]):
+        while found and not self._fits([self.candidates[number] for number in found], 1):
             found.pop()
         return found, "" if found else "no time is left for it"
 
@@ -147,19 +148,16 @@ class _Stage:
     def _rounds(self, contestants: Sequence[_Candidate]) -> tuple[Fresh, Verdict | None]:
         """Fresh trainings, round by round, until the decision is clear or the share is used up."""
         fresh: Fresh = {one.number: [] for one in contestants}
-        verdict, seen = None, 0
+        verdict = None
         for number in range(1, self._spec.confirm.seeds + 1):
-            cost = sum(one.examples for one in contestants)
-            if not contestants or (
-                verdict is not None and (verdict.clear or not self._affords(contestants, seen + cost))
-            ):
+            if not contestants or (verdict is not None and (verdict.clear or not self._affords(contestants, number))):
                 break
             names = ", ".join(str(one.number) for one in contestants)
             self._controller.say(f"confirmation: trials {names} with fresh seed {number}")
             done = self._round(contestants, number)
             if not done:
                 break
-            seen += cost
+            self._seen += sum(one.examples for one in contestants)
             for trial, predictions in done.items():
                 fresh[trial].append(predictions)
             verdict = self._judge(fresh)
@@ -189,19 +187,20 @@ class _Stage:
         no_default = one.number >= self._defaults
         return one.parameters, one.config.tokens.max_length, no_default, one.examples, one.number
 
-    def _affords(self, contestants: Sequence[_Candidate], examples: int) -> bool:
-        """Whether a further round lies within the confirmation's share of the search, and the study's limits."""
-        return examples <= self._spec.confirm.share * self._searched and self._fits(contestants)
+    def _affords(self, contestants: Sequence[_Candidate], number: int) -> bool:
+        """Whether round `number` lies within the confirmation's share of the search, and the study's limits."""
+        examples = self._seen + sum(one.examples for one in contestants)
+        return examples <= self._spec.confirm.share * self._searched and self._fits(contestants, number)
 
-    def _fits(self, contestants: Sequence[_Candidate]) -> bool:
-        """Whether a fresh training of each fits into what is left of the study's limits."""
-        missing = [one for one in contestants if finished(self._errand(one, 1)) is None]
+    def _fits(self, contestants: Sequence[_Candidate], number: int) -> bool:
+        """Whether round `number` fits into what is left of the study's limits; what is on disk takes nothing."""
+        missing = [one for one in contestants if finished(self._errand(one, number)) is None]
         now, executor = self._controller.meter.progress(finished=0), self._controller.executor
         hours = makespan([one.seconds for one in missing], executor.slots) / 3600
         after = Progress(
             finished=0,
             minutes=now.minutes + 60 * hours,
-            examples=now.examples + sum(one.examples for one in missing),
+            examples=now.examples + self._seen + sum(one.examples for one in missing),
             device_hours=now.device_hours + hours * executor.devices,
         )
         return not missing or used_up(self._spec.budget, after) is None
@@ -234,7 +233,7 @@ class _Stage:
         errand = self._errand(winner, 1)
         if not (errand.directory / "model").is_dir():
             remove(errand.directory)
-            self._errands.do([errand])
+            self._errands.do([replace(errand, urgent=True)])  # what is delivered must be there, time or no time
 
     def _baselines(self) -> dict[str, Predictions]:
         """What each baseline says of the select rows."""

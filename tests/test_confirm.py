@@ -226,3 +226,12 @@ def test_without_a_trained_model_the_search_takes_all_of_a_limit(session: Sessio
     controller = session(default=GOOD, other=POOR, sampler="random", budget={"trials": 100, "examples": 300})
     controller.run()
     assert any(trial.state.name == "COMPLETE" for trial in controller.study.get_trials())
+
+
+def test_a_further_round_that_would_exceed_a_limit_is_not_begun(session: Session) -> None:
+    """Two trials take 256 examples, a round of two as many: 600 leave room for one round, 1,000 for two."""
+    pair: dict[str, Any] = {"default": GOOD * 1.02, "other": GOOD, "confirm": {"seeds": 2, "share": 9.0}}
+    scarce = session(**pair, sampler="random", budget={"trials": 2, "examples": 600})
+    assert {one.trainings for one in selected(scarce).contestants} == {1}
+    plenty = session(**pair, sampler="random", budget={"trials": 2, "examples": 1000})
+    assert {one.trainings for one in selected(plenty).contestants} == {2}
