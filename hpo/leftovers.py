@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import optuna
 import psutil
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
@@ -21,12 +20,11 @@ from mlflow.exceptions import MlflowException
 from hpo.doctor import files
 from hpo.doctor.case import Case, RunFacts, read_case, readable
 from hpo.doctor.finding import Cure
-from hpo.doctor.reach import Reach, reach
+from hpo.doctor.reach import Sources, open_sources
 from hpo.lease import held, holder_of, leased
 from hpo.ledger import Ledger, StudyRow
 from hpo.listing import no_such_study, storage_exists
 from hpo.places import Places
-from hpo.storage import open_storage
 from pipelines.config import SPLIT_NAMES
 from pipelines.tokens import content_of
 from pipelines.unused import free as free_model
@@ -66,16 +64,6 @@ class Survey:
         return sum(one.bytes for one in self.leftovers)
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """Where everything is read from."""
-
-    places: Places
-    ledger: Ledger
-    storage: optuna.storages.RDBStorage
-    mlflow: Reach
-
-
 def survey(places: Places, *, study: str | None = None) -> Survey:
     """Look for what can go of one study, or of all and of what they share; nothing is changed.
 
@@ -88,11 +76,11 @@ def free(places: Places, *, study: str | None = None) -> Survey:
     """Free it; returns what went. After a crash the same call frees the rest. Raises as `survey` does."""
     failed: list[str] = []
 
-    def of_study(sources: _Sources, row: StudyRow) -> list[Leftover]:
+    def of_study(sources: Sources, row: StudyRow) -> list[Leftover]:
         with leased(sources.ledger, row.name):
             return list(_freed(_of_study(row, sources), sources, failed))
 
-    def of_all(sources: _Sources, rows: list[StudyRow]) -> list[Leftover]:
+    def of_all(sources: Sources, rows: list[StudyRow]) -> list[Leftover]:
         return list(_freed(_shared(sources, rows), sources, failed))
 
     return replace(_go_through(places, study, of_study, of_all), failed=failed)
@@ -101,8 +89,8 @@ def free(places: Places, *, study: str | None = None) -> Survey:
 def _go_through(
     places: Places,
     study: str | None,
-    of_study: Callable[[_Sources, StudyRow], list[Leftover]],
-    of_all: Callable[[_Sources, list[StudyRow]], list[Leftover]],
+    of_study: Callable[[Sources, StudyRow], list[Leftover]],
+    of_all: Callable[[Sources, list[StudyRow]], list[Leftover]],
 ) -> Survey:
     found, remarks = list[Leftover](), list[str]()
     sources = _open(places)
@@ -123,11 +111,11 @@ def _go_through(
     return Survey(found, remarks, [])
 
 
-def _open(places: Places) -> _Sources | None:
+def _open(places: Places) -> Sources | None:
     """Where to read; None where there is no storage: it must not be made by looking at it."""
     if not storage_exists(places):
         return None
-    return _Sources(places, Ledger(places.storage), open_storage(places.storage), reach(places.tracking))
+    return open_sources(places, Ledger(places.storage))
 
 
 def _rows(ledger: Ledger, study: str | None) -> list[StudyRow]:
@@ -137,7 +125,7 @@ def _rows(ledger: Ledger, study: str | None) -> list[StudyRow]:
     return [row for row in rows if study in {None, row.name}]
 
 
-def _of_study(row: StudyRow, sources: _Sources) -> list[Leftover]:
+def _of_study(row: StudyRow, sources: Sources) -> list[Leftover]:
     """What can go of a study that nobody else runs."""
     case = read_case(row, places=sources.places, storage=sources.storage, live=False, runs=None)
     return [*_files(case), *(sources.mlflow.ask(lambda client: _models(client, row.name)) or [])]
@@ -162,7 +150,7 @@ def _models(client: MlflowClient, study: str) -> list[Leftover]:
     return [Leftover(f"model {one.model_id} in MLflow", why, size_of(client, one), one) for one in found]
 
 
-def _shared(sources: _Sources, rows: list[StudyRow]) -> list[Leftover]:
+def _shared(sources: Sources, rows: list[StudyRow]) -> list[Leftover]:
     """What can go of that which can be made again. Nobody runs a study."""
     places = sources.places
     copies = sources.mlflow.ask(lambda client: read_registered(client).copies)
@@ -173,12 +161,12 @@ def _shared(sources: _Sources, rows: list[StudyRow]) -> list[Leftover]:
     ]
 
 
-def _data_in_use(rows: list[StudyRow], sources: _Sources) -> set[str]:
+def _data_in_use(rows: list[StudyRow], sources: Sources) -> set[str]:
     """The digests of the data of all studies that are not over."""
     return {str(json.loads(row.definition).get("data_digest")) for row in rows if not _is_over(row, sources)}
 
 
-def _is_over(row: StudyRow, sources: _Sources) -> bool:
+def _is_over(row: StudyRow, sources: Sources) -> bool:
     runs = sources.mlflow.ask(lambda client: _own_run(client, row.name))
     case = read_case(row, places=sources.places, storage=sources.storage, live=False, runs=runs)
     return not case.unfinished and (case.is_over or case.spent is not None)
@@ -248,7 +236,7 @@ def _file(path: Path, why: str, places: Places) -> Leftover:
     return Leftover(str(path.relative_to(places.home)), why, size, path)
 
 
-def _freed(found: Iterable[Leftover], sources: _Sources, failed: list[str]) -> Iterator[Leftover]:
+def _freed(found: Iterable[Leftover], sources: Sources, failed: list[str]) -> Iterator[Leftover]:
     """Free each; yields what went. One that fails goes into `failed`, and does not keep the others from being tried."""
     for one in found:
         try:

@@ -72,6 +72,23 @@ def executor(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[LocalExecuto
         yield shared
 
 
+@pytest.fixture(scope="module")
+def quick_sqlite() -> Iterator[None]:
+    """No waiting for the disk in this process: the kernel does not crash in tests."""
+
+    import sqlite3
+
+    import sqlalchemy as sa
+
+    def hurry(connection: Any, record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
+
+    sa.event.listen(sa.Engine, "connect", hurry)
+    yield
+    sa.event.remove(sa.Engine, "connect", hurry)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing of the caller's settings, nothing of the network."""

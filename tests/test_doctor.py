@@ -2,16 +2,13 @@
 
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import sqlalchemy as sa
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from typer.testing import CliRunner
@@ -45,17 +42,7 @@ BEST, FAILED, PRUNED, OTHER = range(4)
 HALVING: dict[str, Any] = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": None}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_sqlite() -> Iterator[None]:
-    """No waiting for the disk in this process: the kernel does not crash in these tests."""
-
-    def hurry(connection: Any, record: Any) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA synchronous=OFF")
-
-    sa.event.listen(sa.Engine, "connect", hurry)
-    yield
-    sa.event.remove(sa.Engine, "connect", hurry)
+pytestmark = pytest.mark.usefixtures("quick_sqlite")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -44,17 +44,7 @@ from tests.stub import a_spec
 NOT_BETTER = "not better than the champion on the locked test rows (accuracy)"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_sqlite() -> Iterator[None]:
-    """No waiting for the disk in this process: the kernel does not crash in these tests."""
-
-    def hurry(connection: Any, record: Any) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA synchronous=OFF")
-
-    sa.event.listen(sa.Engine, "connect", hurry)
-    yield
-    sa.event.remove(sa.Engine, "connect", hurry)
+pytestmark = pytest.mark.usefixtures("quick_sqlite")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import optuna
 import psutil
 import pytest
-import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpo import meter as meter_module
@@ -47,16 +46,7 @@ ROOT = Path(__file__).parents[1]
 Session = Callable[..., Controller]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_sqlite() -> Iterator[None]:
-    """No waiting for the disk in this process: the kernel does not crash in these tests."""
-
-    def hurry(connection: Any, record: Any) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
-
-    sa.event.listen(sa.Engine, "connect", hurry)
-    yield
-    sa.event.remove(sa.Engine, "connect", hurry)
+pytestmark = pytest.mark.usefixtures("quick_sqlite")
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,16 @@ Looking changes nothing. `treat` mends what can be mended, of studies that nobod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import optuna
-
 from hpo.doctor import files, processes, registry, secrets, tracking, trials
 from hpo.doctor.case import AGAIN, Case, read_case
 from hpo.doctor.finding import Finding, Remedy
 from hpo.doctor.mend import apply_remedies
-from hpo.doctor.reach import Reach, reach
+from hpo.doctor.reach import Sources, open_sources
 from hpo.history import History
 from hpo.lease import holder_of, leased
 from hpo.ledger import Ledger, StudyRow
 from hpo.listing import no_such_study, storage_exists
 from hpo.places import Places
-from hpo.storage import open_storage
 
 _CHECKS = (trials.check, tracking.check, files.check, processes.check, secrets.check)
 _ROUNDS = 3  # of mending: what one remedy brings to light, the next round sees to
@@ -62,16 +59,6 @@ class Examination:
         }
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """Where everything is read from."""
-
-    places: Places
-    ledger: Ledger
-    storage: optuna.storages.RDBStorage
-    mlflow: Reach
-
-
 def examine(places: Places, *, study: str | None = None) -> Examination:
     """Look at one study, or at all in the ledger; nothing is changed.
 
@@ -80,7 +67,7 @@ def examine(places: Places, *, study: str | None = None) -> Examination:
     """
     ledger = _ledger(places)
     rows = _rows(ledger, study)
-    return _examine(rows, _open(places, ledger)) if ledger and rows else Examination([], [])
+    return _examine(rows, open_sources(places, ledger)) if ledger and rows else Examination([], [])
 
 
 def treat(places: Places, *, study: str | None = None, say: Callable[[str], None]) -> Examination:
@@ -92,7 +79,7 @@ def treat(places: Places, *, study: str | None = None, say: Callable[[str], None
     rows = _rows(ledger, study)
     if ledger is None or not rows:
         return Examination([], [])
-    sources = _open(places, ledger)
+    sources = open_sources(places, ledger)
     for row in rows:
         if study is None and holder_of(sources.ledger, row.name):
             say(f"study {row.name}: it is being run, and nothing of it was mended")
@@ -102,7 +89,7 @@ def treat(places: Places, *, study: str | None = None, say: Callable[[str], None
     return _examine(rows, sources)
 
 
-def _examine(rows: list[StudyRow], sources: _Sources) -> Examination:
+def _examine(rows: list[StudyRow], sources: Sources) -> Examination:
     cases = [_case(row, sources) for row in rows]
     findings = [finding for case in cases for finding in _judge(case)]
     history = History(sources.ledger)
@@ -116,7 +103,7 @@ def _examine(rows: list[StudyRow], sources: _Sources) -> Examination:
     return Examination([_examined(case, versions.get(case.name, 0)) for case in cases], findings)
 
 
-def _treat(row: StudyRow, sources: _Sources, *, say: Callable[[str], None]) -> None:
+def _treat(row: StudyRow, sources: Sources, *, say: Callable[[str], None]) -> None:
     applied: set[Remedy] = set()
     for _ in range(_ROUNDS):
         case = _read(row, sources, live=False)
@@ -127,7 +114,7 @@ def _treat(row: StudyRow, sources: _Sources, *, say: Callable[[str], None]) -> N
             return
 
 
-def _case(row: StudyRow, sources: _Sources) -> Case:
+def _case(row: StudyRow, sources: Sources) -> Case:
     """A study as it is now; one whose session began or ended while it was read counts as being run."""
     live = holder_of(sources.ledger, row.name) is not None
     case = _read(row, sources, live=live)
@@ -139,10 +126,6 @@ def _ledger(places: Places) -> Ledger | None:
     return Ledger(places.storage) if storage_exists(places) else None
 
 
-def _open(places: Places, ledger: Ledger) -> _Sources:
-    return _Sources(places, ledger, open_storage(places.storage), reach(places.tracking))
-
-
 def _rows(ledger: Ledger | None, study: str | None) -> list[StudyRow]:
     rows = ledger.studies() if ledger else []
     if study is None:
@@ -152,7 +135,7 @@ def _rows(ledger: Ledger | None, study: str | None) -> list[StudyRow]:
     return [row for row in rows if row.name == study]
 
 
-def _read(row: StudyRow, sources: _Sources, *, live: bool) -> Case:
+def _read(row: StudyRow, sources: Sources, *, live: bool) -> Case:
     runs = sources.mlflow.ask(lambda client: tracking.read_runs(client, row.name))
     return read_case(row, places=sources.places, storage=sources.storage, live=live, runs=runs)
 

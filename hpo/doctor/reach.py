@@ -1,12 +1,16 @@
-"""MLflow as long as it answers."""
+"""Where everything is read from: places, ledger, Optuna's storage, and MLflow as long as it answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import optuna
 from mlflow import MlflowClient
 
+from hpo.ledger import Ledger
+from hpo.places import Places
+from hpo.storage import open_storage
 from pipelines.errors import StorageError
 from pipelines.tracking import connect, tracking_errors
 
@@ -43,3 +47,18 @@ def reach(uri: str) -> Reach:
         return Reach(uri, connect(uri))
     except StorageError as error:
         return Reach(uri, None, str(error))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where everything is read from."""
+
+    places: Places
+    ledger: Ledger
+    storage: optuna.storages.RDBStorage
+    mlflow: Reach
+
+
+def open_sources(places: Places, ledger: Ledger) -> Sources:
+    """Connect to all of them."""
+    return Sources(places, ledger, open_storage(places.storage), reach(places.tracking))
