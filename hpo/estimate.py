@@ -113,8 +113,8 @@ def confirmation(spec: StudySpec, *, complete: float, searched: float) -> int:
     if not confirm.finalists:
         return 0
     contestants = min(confirm.finalists + begins_with_defaults(spec), max(1, round(complete)))
-    rounds = min(confirm.seeds, max(1, int(confirm.share * searched / contestants)))
-    return contestants * rounds
+    rounds = min(confirm.seeds, max(1, int(confirm.share * searched / (contestants * confirm.folds))))
+    return confirm.folds * contestants * rounds
 
 
 def segments(spec: StudySpec, *, rows: int, number: int) -> list[tuple[float, float]]:

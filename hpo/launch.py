@@ -26,6 +26,7 @@ from hpo.parent_run import ParentRun, drain
 from hpo.patience import in_one_line
 from hpo.places import Places, make_home
 from hpo.promotion import Winner, promote
+from hpo.retraining import refuse_too_few_rows
 from hpo.selection import Selection, read_selection
 from hpo.space import most_demanding
 from hpo.spec import StudySpec
@@ -75,6 +76,7 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
     """
     dataset = load_data(spec.run.data)
     refuse_unknown_floors(spec.promotion, dataset.labels)
+    refuse_too_few_rows(dataset, spec.confirm.folds)
     learned_from(spec, places=places)  # one that does not exist is refused before anything is written
     for note in dataset.notes:
         display.say(f"data: {note}")

@@ -17,6 +17,7 @@ from hpo.machine import GIB
 from hpo.measure import Site, Staff, staffed
 from hpo.objectives import direction
 from hpo.places import Places
+from hpo.retraining import refuse_too_few_rows
 from hpo.scheduling import schedule_in_words
 from hpo.space import default_trials
 from hpo.spec import Dimension, StudySpec
@@ -43,6 +44,7 @@ def make_plan(spec: StudySpec, *, places: Places, say: Callable[[str], None]) ->
     """
     dataset = load_data(spec.run.data)
     refuse_unknown_floors(spec.promotion, dataset.labels)
+    refuse_too_few_rows(dataset, spec.confirm.folds)
     leakage = find_leakage(dataset, places.leakage)
     dataset = replace(dataset, notes=(*dataset.notes, *leakage.notes, *leakage.examples))
     with tempfile.TemporaryDirectory() as scratch:

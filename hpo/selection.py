@@ -85,6 +85,10 @@ class Selection:
     """What it had there: the best of many, and therefore flattering."""
     rows: int
     """Of the select split."""
+    folds: int = 1
+    """Into which train and select rows were dealt to compare the contestants; 1: the select rows alone did."""
+    judged_rows: int = 0
+    """On which the contestants were compared, where there are folds."""
     contestants: tuple[Contestant, ...] = ()
     rivals: tuple[Rival, ...] = ()
 
@@ -93,6 +97,11 @@ class Selection:
         interval = f"{self.metric} {self.score:.4f} (95 % {self.low:.4f} to {self.high:.4f}, {self.rows:,} select rows)"
         if self.confirmed:
             yield f"winner: trial {self.trial}, trained anew with a fresh seed: {interval}; {self.why}"
+            if found := [one for one in self.contestants if one.trial == self.trial and self.folds > 1]:
+                yield (
+                    f"the same configuration cross-validated in {self.folds} folds: {found[0].score:.4f} (95 % "
+                    f"{found[0].low:.4f} to {found[0].high:.4f}, {self.judged_rows:,} train and select rows)"
+                )
             yield f"best score of the search: {self.search_score:.4f} (trial {self.search_trial}; the luckiest of many)"
         else:
             yield f"winner: trial {self.trial}, NOT confirmed ({self.why}): {interval}, flattered by the search"

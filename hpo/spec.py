@@ -101,6 +101,9 @@ class Confirmation(Frozen):
     share: Number = Field(default=0.5, gt=0, le=10)
     """Training examples that these trainings may see, as a share of those of the search; the first one of each is
     always done. Of a limit on minutes, examples, device hours or money the search leaves what this share needs."""
+    folds: int = Field(default=1, ge=1, le=20)
+    """For small data: each fresh training is done once for each of so many folds of the train and select rows, dealt
+    out anew for every seed, and all these rows decide, not the select rows alone. It costs so many times as much."""
     prefer: Literal["simpler", "higher"] = "simpler"
     """Who wins of those that cannot be separated: the smaller, cheaper or simpler one (fewer weights, shorter inputs,
     the default, less training), or the higher mean."""

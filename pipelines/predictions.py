@@ -78,6 +78,22 @@ class Predictions:
         return np.asarray(self.predicted == self.labels, dtype=np.bool_)
 
 
+def pooled(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of different rows by models of the same classes as one value, in the order of the rows' ids."""
+    if len(parts) == 1:
+        return parts[0]
+    ids = np.array([id for part in parts for id in part.ids])
+    texts = [text for part in parts for text in part.texts]
+    order = np.argsort(ids, kind="stable")
+    return Predictions(
+        ids=ids[order].tolist(),
+        texts=[texts[row] for row in order],
+        labels=np.concatenate([part.labels for part in parts])[order],
+        probabilities=np.concatenate([part.probabilities for part in parts])[order],
+        names=parts[0].names,
+    )
+
+
 def _check_shapes(predictions: Predictions) -> None:
     names, labels = predictions.names, predictions.labels
     if len(names) < 2 or len(set(names)) < len(names):

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo.confirm import fresh_seed, select_winner
+from hpo.confirm import select_winner
 from hpo.executors.local import LocalExecutor
+from hpo.retraining import fresh_seed
 from hpo.selection import Selection, read_selection
 from hpo.study import Controller
 from pipelines.config import DataConfig
-from pipelines.data import load_data, save_dataset
+from pipelines.data import load_data, open_dataset, save_dataset
 from pipelines.files import read_json
+from pipelines.predictions import read_parquet
 from tests.stub import a_controller, a_spec, calls, instruct
 
 FINALISTS = {"finalists": 3, "seeds": 2}
@@ -101,6 +103,36 @@ def test_an_open_decision_takes_further_trainings_within_its_share(session: Sess
     assert {one.trainings for one in selected(wide).contestants} == {3}
     again = session(**pair, confirm={"finalists": 3, "seeds": 3, "share": 0.5})
     assert {one.trainings for one in selected(again).contestants} == {1}, "the share allows the first round alone"
+
+
+def test_with_folds_every_train_and_select_row_decides(session: Session) -> None:
+    controller = session(default=POOR, other=GOOD, confirm={"finalists": 2, "seeds": 1, "folds": 3})
+    found = selected(controller)
+    home = controller.places.study("toy")
+    data = open_dataset(home / "data")
+    rows = len(data.splits["train"]) + len(data.splits["select"])
+    best = f"confirm-{found.search_trial:05d}-1"
+    assert (found.name, found.folds, found.judged_rows, found.rows) == (best, 3, rows, len(data.splits["select"]))
+    assert [name for name in directories(controller) if name.startswith(best)] == [
+        best, *(f"{best}-fold-{fold}" for fold in (1, 2, 3))
+    ]  # fmt: skip
+    judged = [read_parquet(home / f"{best}-fold-{fold}" / "artifacts" / "predictions.parquet") for fold in (1, 2, 3)]
+    ids = [id for part in judged for id in part.ids]
+    assert len(ids) == len({*ids}) == rows
+    assert any("cross-validated in 3 folds" in line for line in found.in_words())
+    assert not [*home.glob("data-*")], "the rows that were dealt out are not kept"
+    assert read_selection(home / "report") == found
+
+
+def test_what_folds_have_trained_is_not_trained_again(session: Session) -> None:
+    folds = {"finalists": 2, "seeds": 2, "folds": 2, "share": 10.0}
+    first = session(default=GOOD * 1.02, other=GOOD, sampler="random", confirm=folds)
+    found, home = selected(first), first.places.study("toy")
+    names = [name for name in directories(first) if name.startswith("confirm-")]
+    assert sum("-2-fold-" in name for name in names) == 4
+    before = {name: calls(home / name) for name in names}
+    assert selected(session(default=GOOD * 1.02, other=GOOD, sampler="random", confirm=folds)) == found
+    assert {name: calls(home / name) for name in names} == before
 
 
 def test_baselines_are_trained_in_every_study_and_compared(session: Session) -> None:

@@ -7,6 +7,7 @@ from pipelines.data.assemble import assemble
 from pipelines.data.content import check_rows
 from pipelines.data.digest import content_digest, rows_digest, text_hashes
 from pipelines.data.findings import duplicates, label_leaks
+from pipelines.data.folds import folds
 from pipelines.data.keys import Keys, text_keys
 from pipelines.data.labels import Classes, find_classes
 from pipelines.data.leakage import Leakage, find_leakage
@@ -28,6 +29,7 @@ __all__ = [
     "Near",
     "Split",
     "find_leakage",
+    "folds",
     "load_data",
     "near_duplicates",
     "open_dataset",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import SPLIT_NAMES, DataConfig, SplitName
 from pipelines.data.keys import Keys, canonical_order
-from pipelines.data.splits import cut, planned, subset
+from pipelines.data.splits import cut, planned, refuse_lost, subset, units_of
 from pipelines.data.values import Column, Split, Table
 
 
@@ -26,20 +26,33 @@ def assemble(
     `codes` (rows,) and `keys` (rows, 2) belong to the rows of each table. Raises `DataError` and `ConfigError`
     as `planned`, `cut` and `subset`.
     """
-    splits = dict.fromkeys(SPLIT_NAMES, _taken(tables["train"], codes["train"], np.empty(0, np.int64)))
+    units = {split: units_of(keys[split], _numbers(table.groups)) for split, table in tables.items()}
+
+    def taken(split: SplitName, rows: NDArray[np.int64]) -> Split:
+        return _taken(tables[split], codes[split], units[split], rows)
+
+    splits = dict.fromkeys(SPLIT_NAMES, taken("train", np.empty(0, np.int64)))
     own: list[SplitName] = [split for split in tables if split != "train"]
     shares = planned(config, own)
     orders = {split: canonical_order(keys[split], Column(tables[split].texts), codes[split]) for split in tables}
     for split in own:
-        splits[split] = _taken(tables[split], codes[split], orders[split])
+        splits[split] = taken(split, orders[split])
     train = tables["train"]
-    groups = _numbers(train.groups)
-    parts = cut(keys["train"], codes["train"], shares, groups=groups, labels=labels, shown=train.shown)
+    parts = cut(
+        keys["train"],
+        codes["train"],
+        shares,
+        units=units["train"],
+        labels=labels,
+        shown=train.shown,
+        what="text" if train.groups is None else "group",
+    )
+    refuse_lost(parts, codes["train"], labels, shown=train.shown)
     for split, rows in parts.items():
         ordered = orders["train"][np.isin(orders["train"], rows)]
         if split == "train" and config.train_rows is not None:
             ordered = subset(ordered, codes["train"], config.train_rows, labels=labels)
-        splits[split] = _taken(train, codes["train"], ordered)
+        splits[split] = taken("train", ordered)
     return splits
 
 
@@ -51,10 +64,10 @@ def _numbers(groups: pa.ChunkedArray | None) -> NDArray[np.int64] | None:
     return numbers
 
 
-def _taken(table: Table, codes: NDArray[np.int64], rows: NDArray[np.int64]) -> Split:
+def _taken(table: Table, codes: NDArray[np.int64], units: NDArray[np.int64], rows: NDArray[np.int64]) -> Split:
     """The given rows of a table as a split, in their order."""
     numbers = pa.array(table.rows[rows]).cast(pa.large_string())
     ids = pc.binary_join_element_wise(
         pa.scalar(table.name, pa.large_string()), numbers, pa.scalar(":", pa.large_string())
     )
-    return Split(Column(table.texts.take(pa.array(rows))), codes[rows], Column(pa.chunked_array([ids])))
+    return Split(Column(table.texts.take(pa.array(rows))), codes[rows], Column(pa.chunked_array([ids])), units[rows])

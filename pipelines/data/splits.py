@@ -1,6 +1,7 @@
 """Cut rows into splits by the hash of their text: the same rows give the same splits in whatever order they come."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from pipelines.data.wording import counted, listing
 from pipelines.errors import ConfigError, DataError
 
 Indices = NDArray[np.int64]
+Part = TypeVar("Part", bound=str)
 
 # Test is cut first, so that other fractions for the rest leave it as it is.
 _CUT_ORDER: tuple[SplitName, ...] = ("test", "calibrate", "select")
@@ -34,20 +36,20 @@ def planned(config: DataConfig, own: Sequence[SplitName]) -> dict[SplitName, flo
 def cut(
     keys: Keys,
     codes: Indices,
-    shares: Mapping[SplitName, float],
+    shares: Mapping[Part, float],
     *,
-    groups: Indices | None,
+    units: Indices,
     labels: Sequence[str],
     shown: str,
-) -> dict[SplitName, Indices]:
-    """Row indices by split, stratified by class; rows of equal text or equal group stay together.
+    what: str = "text",
+) -> dict[Part, Indices]:
+    """Row indices by part, stratified by class; rows of equal unit stay together.
 
-    `keys` (rows, 2), `codes` (rows,) class indices, `groups` (rows,) group numbers; `shown` names the file in
-    messages. Raises `DataError` when a class has too few texts (or groups) to stand in every split.
+    `keys` (rows, 2), `codes` (rows,) class indices, `units` (rows,) as of `units_of`; `shown` names the file in
+    messages, `what` a unit. Raises `DataError` when a class has too few units to stand in every part.
     """
-    units = _units(keys, groups)
-    _refuse_few_rows(len(codes), shares, shown)
-    _refuse_rare(units, codes, shares, labels=labels, what="text" if groups is None else "group", shown=shown)
+    _refuse_few_rows(len(codes), [*shares], shown)
+    _refuse_rare(units, codes, [*shares], labels=labels, what=what, shown=shown)
     strata = _majority(units, codes, len(labels))
     rank = _ranks(units, keys)
     sizes = np.bincount(units)
@@ -57,9 +59,38 @@ def cut(
         members = members[np.argsort(rank[members])]
         part_of_unit[members] = _parts(sizes[members], list(shares.values()))
     part_of_row = part_of_unit[units]
-    parts = {split: np.flatnonzero(part_of_row == part) for part, split in enumerate(shares)}
-    _refuse_lost(parts, codes, labels, shown=shown)
-    return parts
+    return {split: np.flatnonzero(part_of_row == part) for part, split in enumerate(shares)}
+
+
+def units_of(keys: Keys, groups: Indices | None) -> Indices:
+    """(rows,) a number for what must not be torn apart: equal texts, and with groups whatever they connect.
+
+    `keys` (rows, 2), `groups` (rows,) group numbers.
+    """
+    texts = equal_keys(keys)
+    if groups is None:
+        return texts
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    offset = texts.max() + 1
+    size = offset + groups.max() + 1
+    edges = coo_matrix((np.ones(len(texts), np.int8), (texts, offset + groups)), shape=(size, size))
+    _, component = connected_components(edges, directed=False)
+    return np.unique(component[texts], return_inverse=True)[1].astype(np.int64)
+
+
+def refuse_lost(parts: Mapping[SplitName, Indices], codes: Indices, labels: Sequence[str], *, shown: str) -> None:
+    """Raise `DataError` for a class without a row in train or select, which may happen where groups stay together.
+
+    Rows of a class that stands in the minority of every group it is in may all land in one split.
+    """
+    for split in [split for split in parts if split in ("train", "select")]:
+        for code in np.flatnonzero(np.bincount(codes[parts[split]], minlength=len(labels)) == 0).tolist():
+            raise DataError(
+                f"{shown}: the class {labels[code]!r} has no row in {split}, because its groups must stay together; "
+                "use another data.split_seed, smaller groups, or a file of its own for that split"
+            )
 
 
 def subset(order: Indices, codes: Indices, rows: int, *, labels: Sequence[str]) -> Indices:
@@ -80,21 +111,6 @@ def subset(order: Indices, codes: Indices, rows: int, *, labels: Sequence[str]) 
         members = np.flatnonzero(strata == code)
         place[members] = np.arange(len(members))
     return order[place < wanted[strata]]
-
-
-def _units(keys: Keys, groups: Indices | None) -> Indices:
-    """(rows,) what must not be torn apart: equal texts, and with groups whatever they connect."""
-    texts = equal_keys(keys)
-    if groups is None:
-        return texts
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    offset = texts.max() + 1
-    size = offset + groups.max() + 1
-    edges = coo_matrix((np.ones(len(texts), np.int8), (texts, offset + groups)), shape=(size, size))
-    _, component = connected_components(edges, directed=False)
-    return np.unique(component[texts], return_inverse=True)[1].astype(np.int64)
 
 
 def _majority(units: Indices, codes: Indices, classes: int) -> Indices:
@@ -136,34 +152,24 @@ def _apportioned(counts: Indices, rows: int) -> Indices:
     return wanted
 
 
-def _refuse_few_rows(rows: int, shares: Mapping[SplitName, float], shown: str) -> None:
-    if rows < len(shares):
+def _refuse_few_rows(rows: int, splits: Sequence[str], shown: str) -> None:
+    if rows < len(splits):
         raise DataError(
-            f"{shown}: {counted(rows, 'row')} cannot fill {len(shares)} splits ({listing(list(shares))}); add rows"
+            f"{shown}: {counted(rows, 'row')} cannot fill {len(splits)} splits ({listing(splits)}); add rows"
         )
 
 
 def _refuse_rare(
-    units: Indices, codes: Indices, shares: Mapping[SplitName, float], *, labels: Sequence[str], what: str, shown: str
+    units: Indices, codes: Indices, splits: Sequence[str], *, labels: Sequence[str], what: str, shown: str
 ) -> None:
     """Rows that stay together fill one split only, so each class needs as many texts or groups as there are splits."""
     holds = np.unique(units * len(labels) + codes) % len(labels)
     counts = np.bincount(holds, minlength=len(labels))
     faults = [
         f"{shown}: the class {labels[code]!r} has only {counted(int(counts[code]), f'different {what}')}, but each of "
-        f"the {len(shares)} splits cut from the train file ({listing(list(shares))}) needs one; add examples or "
+        f"the {len(splits)} splits cut from the train file ({listing(splits)}) needs one; add examples or "
         "remove the class"
-        for code in np.flatnonzero(counts < len(shares)).tolist()
+        for code in np.flatnonzero(counts < len(splits)).tolist()
     ]
     if faults:
         raise DataError("\n".join(faults))
-
-
-def _refuse_lost(parts: Mapping[SplitName, Indices], codes: Indices, labels: Sequence[str], *, shown: str) -> None:
-    """Rows of a class that stands in the minority of every group it is in may all land in one split."""
-    for split in [split for split in parts if split in ("train", "select")]:
-        for code in np.flatnonzero(np.bincount(codes[parts[split]], minlength=len(labels)) == 0).tolist():
-            raise DataError(
-                f"{shown}: the class {labels[code]!r} has no row in {split}, because its groups must stay together; "
-                "use another data.split_seed, smaller groups, or a file of its own for that split"
-            )

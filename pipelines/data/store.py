@@ -14,7 +14,6 @@ from pipelines.files import built_once, new_directory, read_json, sha256, write_
 _MANIFEST = "dataset.json"
 _FORMAT = 1
 _BATCH = 65_536
-_SCHEMA = pa.schema({"text": pa.large_string(), "label": pa.int64(), "id": pa.large_string()})
 
 
 def save_dataset(dataset: Dataset, directory: Path) -> None:
@@ -84,9 +83,12 @@ def _file(split: SplitName) -> str:
 
 
 def _write_split(path: Path, split: Split) -> dict[str, Any]:
-    columns = [_arrow(split.texts), pa.chunked_array([split.labels]), _arrow(split.ids)]
-    with path.open("wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
-        writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), max_chunksize=_BATCH)
+    columns = {"text": _arrow(split.texts), "label": pa.chunked_array([split.labels]), "id": _arrow(split.ids)}
+    if split.units is not None:
+        columns["unit"] = pa.chunked_array([split.units])
+    table = pa.table(columns)
+    with path.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=_BATCH)
     return {"sha256": sha256(path), "rows": len(split)}
 
 
@@ -114,7 +116,8 @@ def _open_split(path: Path, expected: str) -> Split:
         raise DataError(_damaged(path))
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     labels = table["label"].to_numpy().astype(np.int64, copy=False)
-    return Split(Column(table["text"]), labels, Column(table["id"]))
+    units = table["unit"].to_numpy() if "unit" in table.column_names else None  # not written by earlier releases
+    return Split(Column(table["text"]), labels, Column(table["id"]), units)
 
 
 def _damaged(path: Path) -> str:

@@ -49,6 +49,8 @@ class Split:
     """(rows,), index into `Dataset.labels`."""
     ids: Sequence[str]
     """(rows,), where each row came from: `reviews.csv:17` is the row that starts on line 17."""
+    units: NDArray[np.int64] | None = None
+    """(rows,), equal for rows of one file that must stay in one split; None where it is not known."""
 
     def __len__(self) -> int:
         return len(self.labels)
