@@ -7,7 +7,7 @@ winner is what the study delivers: nobody has chosen it for its score.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from hpo.budget import Progress, used_up
 from hpo.errands import Errand, Errands
 from hpo.estimate import makespan
-from hpo.finalists import Verdict, choose_finalists, judge
+from hpo.finalists import Verdict, choose_finalists, goodness, judge
 from hpo.retraining import Candidate, Retraining, predictions_of
 from hpo.scheduling import begins_with_defaults
 from hpo.selection import DEFAULT, Rival, Selection, contestants_of, reason_of, rivals_of, score_of
@@ -51,6 +51,17 @@ Fresh = dict[int, list[Predictions]]
 """Predictions of each contestant's rounds of fresh trainings, by its trial's number."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Delivered:
+    """What the study delivers."""
+
+    name: str
+    """Of its directory."""
+    predictions: Predictions
+    averaged: int = 0
+    """Trainings whose weights it is the mean of; 0 for a training by itself."""
+
+
 class _Stage:
     """The decision of one study."""
 
@@ -73,7 +84,9 @@ class _Stage:
         finalists, reason = self._finalists()
         fresh, verdict = self._rounds([self.candidates[number] for number in finalists])
         baselines = self._baselines()
-        delivered = self._retraining.deliver(self.candidates[verdict.winner]) if verdict is not None else None
+        delivered = None
+        if verdict is not None:
+            delivered = self._delivered(self.candidates[verdict.winner], len(fresh[verdict.winner]))
         if self._controller.stopped_on_request:
             return None
         if verdict is None or delivered is None:
@@ -213,25 +226,45 @@ class _Stage:
         return self._selection(best, name, best.predictions, rivals=rivals, confirmed=False, why=why)
 
     def _confirmed(
-        self, fresh: Fresh, verdict: Verdict, delivered: Predictions, *, baselines: Mapping[str, Predictions]
+        self, fresh: Fresh, verdict: Verdict, delivered: "_Delivered", *, baselines: Mapping[str, Predictions]
     ) -> Selection:
         winner, default, folds = self.candidates[verdict.winner], self._default(), self._retraining.folds
-        rivals = rivals_of(delivered, baselines, metric=self._metric)
+        rivals = rivals_of(delivered.predictions, baselines, metric=self._metric)
         if default not in {winner.number, None} and fresh.get(default):
-            rivals += rivals_of(fresh[winner.number][0], {DEFAULT: fresh[default][0]}, metric=self._metric)
+            ours = delivered.predictions if folds == 1 else fresh[winner.number][0]
+            rivals += rivals_of(ours, {DEFAULT: fresh[default][0]}, metric=self._metric)
         trainings = {number: folds * len(found) for number, found in fresh.items()}
         selection = self._selection(
             winner,
-            self._retraining.delivered(winner).name,
-            delivered,
+            delivered.name,
+            delivered.predictions,
             rivals=rivals,
             confirmed=True,
+            averaged=delivered.averaged,
             why=reason_of(verdict, defaults=self._defaults),
             contestants=contestants_of(verdict, trainings, defaults=self._defaults),
         )
         if folds == 1:
             return selection
         return replace(selection, folds=folds, judged_rows=len(fresh[winner.number][0].labels))
+
+    def _delivered(self, winner: Candidate, rounds: int) -> "_Delivered | None":
+        """The winner's first fresh training or, where the spec wants it and it is better, the mean of all; or neither
+        where that was stopped."""
+        predictions = self._retraining.deliver(winner)
+        if predictions is None:
+            return None
+        first = _Delivered(self._retraining.delivered(winner).name, predictions)
+        if not self._spec.confirm.average or rounds < 2:
+            return first
+        mean = self._retraining.averaged(winner, rounds)
+        if mean is None or self._goodness(mean) <= self._goodness(predictions):
+            return first
+        mean = self._retraining.averaged(winner, rounds, with_model=True)
+        return first if mean is None else _Delivered(self._retraining.average(winner, rounds).name, mean, rounds)
+
+    def _goodness(self, predictions: Predictions) -> float:
+        return goodness(self._metric, score_of(predictions, metric=self._metric).value)
 
     def _selection(
         self, winner: Candidate, name: str, delivered: Predictions, *, rivals: tuple[Rival, ...], **more: Any

@@ -84,7 +84,7 @@ def judge(
     measured = {number: one for number, one in found.items() if one is not None}
     if len(measured) < len(found):
         raise ValueError(f"these rows do not define {metric}")
-    leader = min(measured, key=lambda number: (-_goodness(metric, measured[number].value), simplest.index(number)))
+    leader = min(measured, key=lambda number: (-goodness(metric, measured[number].value), simplest.index(number)))
     behind = {
         number: _against(metric, labels, probabilities, leader, number) for number in simplest if number != leader
     }
@@ -103,7 +103,8 @@ def _against(
     return difference
 
 
-def _goodness(metric: str, value: float) -> float:
+def goodness(metric: str, value: float) -> float:
+    """A score turned so that more is better."""
     from pipelines.scores import METRICS
 
     return value if METRICS[metric].direction == "maximize" else -value

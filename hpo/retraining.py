@@ -10,7 +10,7 @@ from pipelines.config import RunConfig, flatten
 from pipelines.data import Dataset, folds, open_dataset, save_dataset
 from pipelines.files import digest, remove
 from pipelines.predictions import Predictions, pooled, read_parquet
-from pipelines.segment import SegmentJob
+from pipelines.segment import AverageJob, SegmentJob
 
 
 def fresh_seed(seed: int, number: int) -> int:
@@ -79,11 +79,39 @@ class Retraining:
 
         None where that was stopped.
         """
-        errand = self.delivered(winner)
-        if not (errand.directory / "model").is_dir():
+        errand = replace(self.delivered(winner), urgent=True)  # it must be there, time or no time
+        return predictions_of(errand.directory) if self._with_models([errand]) else None
+
+    def average(self, one: Candidate, rounds: int) -> Errand:
+        """The mean of the weights of a candidate's first `rounds` fresh trainings."""
+        directory = self._home / f"confirm-{one.number:05d}-average-{rounds}"
+        models = tuple(errand.directory / "model" for errand in self._first(one, rounds))
+        job = AverageJob(models, self._home / "data", directory)
+        about = f"The mean of the weights of {rounds} fresh trainings of trial {one.number}"
+        params = {"averages": one.number, "trainings": rounds}
+        return Errand(directory, "confirmation", about, params, "pipelines.average:average_models", (job,), urgent=True)
+
+    def averaged(self, one: Candidate, rounds: int, *, with_model: bool = False) -> Predictions | None:
+        """What the mean of so many trainings says of the select rows; None where that was stopped or failed.
+
+        Its own model may be gone, removed by an earlier decision, unless `with_model`.
+        """
+        errand = self.average(one, rounds)
+        if finished(errand) is None or (with_model and not (errand.directory / "model").is_dir()):
             remove(errand.directory)
-        urgent = replace(errand, urgent=True)  # it must be there, time or no time
-        return predictions_of(errand.directory) if self.errands.do([urgent]) else None
+            if not self._with_models(self._first(one, rounds)):
+                return None
+        return predictions_of(errand.directory) if self.errands.do([errand]) else None
+
+    def _first(self, one: Candidate, rounds: int) -> list[Errand]:
+        return [errand for number in range(1, rounds + 1) for errand in self._of_round(one, number)]
+
+    def _with_models(self, errands: Sequence[Errand]) -> bool:
+        """Do these where their models are not there (any more); whether all are done."""
+        for errand in errands:
+            if not (errand.directory / "model").is_dir():
+                remove(errand.directory)
+        return len(self.errands.do(errands)) == len(errands)
 
     @property
     def _home(self) -> Path:

@@ -87,6 +87,8 @@ class Selection:
     """Of the select split."""
     folds: int = 1
     """Into which train and select rows were dealt to compare the contestants; 1: the select rows alone did."""
+    averaged: int = 0
+    """Fresh trainings whose mean weights the delivered model has; 0: it is the first of them."""
     judged_rows: int = 0
     """On which the contestants were compared, where there are folds."""
     contestants: tuple[Contestant, ...] = ()
@@ -96,7 +98,10 @@ class Selection:
         """The evidence for a person, a line each."""
         interval = f"{self.metric} {self.score:.4f} (95 % {self.low:.4f} to {self.high:.4f}, {self.rows:,} select rows)"
         if self.confirmed:
-            yield f"winner: trial {self.trial}, trained anew with a fresh seed: {interval}; {self.why}"
+            anew = "trained anew with a fresh seed"
+            if self.averaged:
+                anew = f"the mean weights of {self.averaged} fresh trainings"
+            yield f"winner: trial {self.trial}, {anew}: {interval}; {self.why}"
             if found := [one for one in self.contestants if one.trial == self.trial and self.folds > 1]:
                 yield (
                     f"the same configuration cross-validated in {self.folds} folds: {found[0].score:.4f} (95 % "

@@ -104,6 +104,9 @@ class Confirmation(Frozen):
     folds: int = Field(default=1, ge=1, le=20)
     """For small data: each fresh training is done once for each of so many folds of the train and select rows, dealt
     out anew for every seed, and all these rows decide, not the select rows alone. It costs so many times as much."""
+    average: bool = False
+    """Try the mean of the weights of the winner's fresh trainings (Wortsman et al. 2022) as one more model of the same
+    size, and deliver it where it is better than the first of them on the select rows. Without folds only."""
     prefer: Literal["simpler", "higher"] = "simpler"
     """Who wins of those that cannot be separated: the smaller, cheaper or simpler one (fewer weights, shorter inputs,
     the default, less training), or the higher mean."""

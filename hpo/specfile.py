@@ -142,6 +142,8 @@ def _meaning(spec: StudySpec) -> list[Problem]:
         except UserError as error:
             address, _, message = str(error).partition(": ")
             problems.append((address, message))
+    if spec.confirm.folds > 1 and spec.confirm.average:
+        problems.append(("confirm.average", "trainings of different folds have seen each other's rows; use folds: 1"))
     if spec.confirm.folds > 1 and spec.run.data.select:
         problems.append(("confirm.folds", "run.data.select is a file of its own; folds are dealt from one file's rows"))
     problems += [(f"promotion.floors.{name}", fault) for name, fault in floor_problems(spec.promotion).items()]

@@ -5,16 +5,14 @@ trial, so that they are compared row by row.
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import Dataset, open_dataset
-from pipelines.figures import draw_report
 from pipelines.files import read_json, write_json
-from pipelines.predictions import Predictions, most_confident_mistakes, write_parquet
-from pipelines.run import as_table
+from pipelines.predictions import Predictions
+from pipelines.report import write_report
 from pipelines.scores import score
 from pipelines.segment import BaselineJob, SegmentResult, Watch
 
@@ -32,19 +30,12 @@ def train_baseline(job: BaselineJob, *, watch: Watch) -> SegmentResult:
     split = dataset.splits["select"]
     predictions = Predictions(split.ids, split.texts, split.labels, probabilities, dataset.labels)
     scores = score(predictions)
-    _write(predictions, job.directory / "artifacts")
+    write_report(predictions, job.directory / "artifacts")
     rows = len(dataset.splits["train"])
     seconds = {"train": trained - start, "evaluate": time.perf_counter() - trained}
     result = SegmentResult(step=1, examples=rows, total_steps=1, scores=scores, finished=True, seconds=seconds)
     write_json(job.directory / "result.json", vars(result))
     return result
-
-
-def _write(predictions: Predictions, artifacts: Path) -> None:
-    artifacts.mkdir(parents=True, exist_ok=True)
-    write_parquet(predictions, artifacts / "predictions.parquet")
-    write_json(artifacts / "mistakes.json", as_table(most_confident_mistakes(predictions)))
-    draw_report(predictions, artifacts)
 
 
 def majority(dataset: Dataset) -> NDArray[np.float64]:

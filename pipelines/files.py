@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,6 +106,13 @@ def new_directory(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     _flush(path.parent)
+
+
+def copied(source: Path, target: Path, *, leaving_out: Container[str] = ()) -> None:
+    """Copy the files of a directory, but for some names, into another one that is there."""
+    for file in sorted(source.iterdir()):
+        if file.name not in leaving_out:
+            shutil.copyfile(file, target / file.name)
 
 
 def built_once(directory: Path, *, read: Callable[[Path], Value | None], write: Callable[[Path], None]) -> Value:

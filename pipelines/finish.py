@@ -1,6 +1,5 @@
 """A winner's last steps before it is judged: calibrated, with golden predictions, and sealed."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pipelines.calibration import CalibrationFacts, calibrate, tempered
 from pipelines.data import open_dataset
 from pipelines.errors import ModelError
 from pipelines.export import FACTS_FILE, read_facts, seal
-from pipelines.files import new_directory
+from pipelines.files import copied, new_directory
 from pipelines.golden import GOLDEN_FILE, TOLERANCE, Golden, golden_texts, write_golden
 from pipelines.hpo_classifier import Classifier
 from pipelines.loader import open_model
@@ -40,7 +39,7 @@ def finish_model(job: FinishJob, *, watch: Watch) -> CalibrationFacts:
     if job.temperature and layer is None:
         facts = replace(facts, notes=(_NO_LAST_LAYER, *facts.notes))
     with new_directory(job.output) as beside:
-        _copy(job.model, beside)
+        copied(job.model, beside, leaving_out=_MADE_HERE)
         if layer is not None and facts.temperature != 1.0:
             _divide(job.model / _WEIGHTS, beside / _WEIGHTS, layer=layer, temperature=facts.temperature)
         ours = replace(read_facts(job.model), calibration=facts)
@@ -79,12 +78,6 @@ def last_layer(classifier: Classifier) -> str | None:
 def _scale(layer: nn.Linear, factor: float) -> None:
     for weight in layer.parameters():
         weight.mul_(factor)
-
-
-def _copy(model: Path, target: Path) -> None:
-    for file in sorted(model.iterdir()):
-        if file.name not in _MADE_HERE:
-            shutil.copyfile(file, target / file.name)
 
 
 def _divide(source: Path, target: Path, *, layer: str, temperature: float) -> None:

@@ -10,11 +10,10 @@ import numpy as np
 from pipelines.answers import answers
 from pipelines.data import Dataset, open_dataset
 from pipelines.errors import ModelError
-from pipelines.figures import draw_report
 from pipelines.files import write_json
 from pipelines.loader import open_model
-from pipelines.predictions import NonFiniteError, most_confident_mistakes, write_parquet
-from pipelines.run import as_table
+from pipelines.predictions import NonFiniteError
+from pipelines.report import write_report
 from pipelines.scores import score
 from pipelines.segment import TestJob, Watch
 
@@ -42,11 +41,8 @@ def _score(directory: Path, dataset: Dataset, output: Path, *, watch: Watch) -> 
     classifier = open_model(directory)
     predictions = answers(classifier, dataset, "test", watch=watch)
     scores = score(predictions) | _costs(classifier, directory, predictions.texts[:_TIMED])
-    output.mkdir(parents=True, exist_ok=True)
-    write_parquet(predictions, output / "predictions.parquet")
-    write_json(output / "mistakes.json", as_table(most_confident_mistakes(predictions)))
+    write_report(predictions, output)
     write_json(output / "scores.json", scores)
-    draw_report(predictions, output)
     return scores
 
 

@@ -19,17 +19,16 @@ from pipelines.data import Dataset
 from pipelines.device import choose_precision
 from pipelines.engine import make_whole
 from pipelines.export import export_model
-from pipelines.figures import draw_report, draw_training
+from pipelines.figures import draw_training
 from pipelines.files import read_json, write_json
 from pipelines.notes import add_note, read_notes
 from pipelines.predictions import (
     NonFiniteError,
     Predictions,
-    most_confident_mistakes,
     softmax,
-    write_parquet,
 )
 from pipelines.provenance import Facts, note_weights
+from pipelines.report import write_report
 from pipelines.scores import score
 from pipelines.segment import (
     Choice,
@@ -264,22 +263,13 @@ def _finish(trial: Trial, predictions: Predictions, *, scores: dict[str, float],
 
 
 def _write_artifacts(trial: Trial, predictions: Predictions, directory: Path) -> None:
-    directory.mkdir(exist_ok=True)
-    write_parquet(predictions, directory / "predictions.parquet")
-    write_json(directory / "mistakes.json", as_table(most_confident_mistakes(predictions)))
-    draw_report(predictions, directory)
+    write_report(predictions, directory)
     steps, evaluations = (
         [{"step": record["step"], **record["values"]} for record in trial.journal.of_kind(kind)]
         for kind in ("step", "evaluation")
     )
     draw_training(steps, evaluations, directory / "training.png")
     write_json(directory / "config.json", trial.job.config.model_dump())
-
-
-def as_table(rows: list[dict[str, object]]) -> dict[str, list[object]]:
-    """Rows in the form that MLflow's page shows as a table."""
-    columns: list[object] = list(rows[0]) if rows else []
-    return {"columns": columns, "data": [list(row.values()) for row in rows]}
 
 
 def _latency(trial: Trial, texts: int = 16) -> float:

@@ -101,6 +101,17 @@ class BaselineJob:
 
 
 @dataclass(frozen=True)
+class AverageJob:
+    """Trained models whose weights are to be averaged; see `pipelines.average`."""
+
+    models: tuple[Path, ...]
+    """What `export_model` wrote, in the directories of their trainings."""
+    data: Path
+    directory: Path
+    """Gets a model, artifacts and `result.json`, like a trial's."""
+
+
+@dataclass(frozen=True)
 class Choice:
     """A value that was chosen for the user, and why."""
 

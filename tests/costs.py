@@ -81,9 +81,10 @@ def train_without_pictures(jobs: Any, *, watch: Watch) -> tuple[int, float]:
     """Train trials to their ends, one after the other. Returns this process and its resident bytes afterwards."""
     import psutil
 
+    from pipelines import report as report_module
     from pipelines import run as run_module
 
-    run_module.draw_report = run_module.draw_training = lambda *_: None  # type: ignore[assignment]
+    report_module.draw_report = run_module.draw_training = lambda *_: None  # type: ignore[assignment]
     for job in jobs:
         run_module.train_segment(job, watch=watch)
     time.sleep(0.05)

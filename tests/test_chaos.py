@@ -25,7 +25,7 @@ HALVING = {"schedule": {"name": "halving", "floor": 10, "factor": 3}, "pruner": 
 def test_five_hundred_trials_come_through_a_storm_each_of_them_once(tmp_path: Path, empty_mlflow: Path) -> None:
     trials = 500
     shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
-    instruct(tmp_path / "work" / "toy", pace=0.05)  # so that no machine is through before the storm is
+    instruct(tmp_path / "work" / "toy", pace=0.2)  # so that no machine is through before the storm is
     storm = Storm(tmp_path, {**HALVING, "budget": {"trials": trials}}, seed=2026)
     over = storm.rage(sessions=20)
     print(storm.faults, over)

@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import pytest
 
 from hpo.confirm import select_winner
 from hpo.executors.local import LocalExecutor
-from hpo.retraining import fresh_seed
+from hpo.retraining import Candidate, Retraining, fresh_seed
 from hpo.selection import Selection, read_selection
 from hpo.study import Controller
 from pipelines.config import DataConfig
 from pipelines.data import load_data, open_dataset, save_dataset
 from pipelines.files import read_json
-from pipelines.predictions import read_parquet
+from pipelines.predictions import Predictions, read_parquet
 from tests.stub import a_controller, a_spec, calls, instruct
 
 FINALISTS = {"finalists": 3, "seeds": 2}
@@ -133,6 +134,35 @@ def test_what_folds_have_trained_is_not_trained_again(session: Session) -> None:
     before = {name: calls(home / name) for name in names}
     assert selected(session(default=GOOD * 1.02, other=GOOD, sampler="random", confirm=folds)) == found
     assert {name: calls(home / name) for name in names} == before
+
+
+@pytest.mark.parametrize(("better", "name"), [(True, "average-2"), (False, "1")])
+def test_the_mean_of_the_winners_trainings_is_delivered_where_it_is_better_on_select(
+    session: Session, monkeypatch: pytest.MonkeyPatch, better: bool, name: str
+) -> None:
+    asked: list[tuple[int, bool]] = []
+
+    def averaged(self: Retraining, one: Candidate, rounds: int, *, with_model: bool = False) -> Predictions:
+        asked.append((rounds, with_model))
+        first = read_parquet(self.delivered(one).directory / "artifacts" / "predictions.parquet")
+        truth = np.eye(2)[first.labels]
+        return replace(first, probabilities=truth if better else first.probabilities)
+
+    monkeypatch.setattr(Retraining, "averaged", averaged)
+    wide = {"finalists": 3, "seeds": 2, "share": 10.0, "average": True}
+    found = selected(session(default=GOOD * 1.02 / 1.5, other=GOOD / 1.5, sampler="random", confirm=wide))
+    assert found.name == f"confirm-{found.trial:05d}-{name}"
+    assert asked == ([(2, False), (2, True)] if better else [(2, False)])
+    assert (found.averaged, found.score == 1.0) == ((2, True) if better else (0, False))
+
+
+def test_a_mean_that_cannot_be_made_leaves_the_first_training_as_the_winner(session: Session) -> None:
+    wide = {"finalists": 3, "seeds": 2, "share": 10.0, "average": True}
+    controller = session(default=GOOD * 1.02, other=GOOD, sampler="random", confirm=wide)
+    found = selected(controller)  # the stub's models are none
+    assert (found.name, found.averaged) == (f"confirm-{found.trial:05d}-1", 0)
+    record = read_json(controller.places.study("toy") / f"confirm-{found.trial:05d}-average-2" / "trial.json")
+    assert record["state"] == "FAIL"
 
 
 def test_baselines_are_trained_in_every_study_and_compared(session: Session) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import locked
+from pipelines import locked, report
 from pipelines.data import save_dataset
 from pipelines.errors import ModelError
 from pipelines.files import read_json
@@ -42,7 +42,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestJob:
     save_dataset(a_dataset(), tmp_path / "data")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(b"x" * 2_500_000)
-    monkeypatch.setattr(locked, "draw_report", lambda *_: None)
+    monkeypatch.setattr(report, "draw_report", lambda *_: None)
     monkeypatch.setattr(locked, "open_model", lambda _: Constant(0.9))
     return TestJob({"candidate": tmp_path / "model"}, tmp_path / "data", tmp_path / "output")
 
