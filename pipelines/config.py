@@ -85,8 +85,14 @@ class TokensConfig(Frozen):
 
     max_length: int = Field(default=128, ge=4, le=8192)
     """Longest sequence in tokens, special tokens included; what is longer is cut."""
-    truncation: Literal["head", "tail"] = "head"
-    """Which end of a text that is too long is kept."""
+    truncation: Literal["head", "tail", "head_tail"] = "head"
+    """What is kept of a text that is too long: its beginning, its end, or a quarter of the tokens of its beginning and
+    three of its end (`head_tail`, Sun et al. 2019)."""
+    lowercase: bool = False
+    """Texts are lower-cased before the tokenizer sees them; for checkpoints that tell case apart."""
+    normalize: Literal["none", "nfkc"] = "none"
+    """`nfkc`: characters become their plain forms (Unicode's NFKC: ﬁ to fi, Ａ to A), and each run of white space one
+    blank, before the tokenizer sees them."""
 
 
 class ModelConfig(Frozen):

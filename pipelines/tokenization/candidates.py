@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.config import ModelConfig
-from pipelines.errors import ModelError
 from pipelines.families import FAMILIES
+from pipelines.tokens import backend_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,7 @@ def _load(name: str) -> Candidate:
 
     model = ModelConfig(name=name)
     tokenizer = load_tokenizer(model)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ModelError(f"model {name!r} cannot be used: it has no fast tokenizer (tokenizer.json)")
+    backend = backend_of(tokenizer)
     backend.no_truncation()  # what its tokenizer.json cuts at or pads to is no trait of the tokenizer
     backend.no_padding()
     directory = Path(name).expanduser()
