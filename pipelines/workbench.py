@@ -21,8 +21,8 @@ from pipelines.models import Pretrained, load_pretrained, longest_input, new_cla
 from pipelines.notes import read_notes
 from pipelines.prefix import Prefix, kept
 from pipelines.provenance import Facts, facts_of, note_session
-from pipelines.segment import SegmentJob
-from pipelines.tokens import cached, content_of
+from pipelines.segment import InfeasibleError, SegmentJob
+from pipelines.tokens import cached, content_of, tells_case
 from pipelines.train import Material, Trainee, new_trainee
 
 Key = TypeVar("Key")
@@ -65,6 +65,8 @@ class Workbench:
                 f"tokens.max_length: {config.tokens.max_length} is beyond the {limit} positions of model "
                 f"{pretrained.name!r}"
             )
+        if fault := _fault_of_tokens(pretrained, config):
+            raise ModelError(f"{fault}; leave it out, or choose a cased checkpoint")
         adapt.check(pretrained.config, config)
         for split in ("train", "select"):
             material(dataset, split, pretrained, config=config, cache=cache)
@@ -115,6 +117,8 @@ class Workbench:
     def _pick_up(self, job: SegmentJob) -> Trial:
         dataset = self.dataset(job.data)
         pretrained = self._checkpoint(job.config, dataset)
+        if fault := _fault_of_tokens(pretrained, job.config):  # of one proposal among others: it is left out
+            raise InfeasibleError(fault)
         train = material(dataset, "train", pretrained, config=job.config, cache=job.cache)
         select = material(dataset, "select", pretrained, config=job.config, cache=job.cache)
         network = new_classifier(pretrained, dropout=job.config.model.dropout, seed=job.config.seed)
@@ -152,6 +156,13 @@ def material(dataset: Dataset, split: SplitName, pretrained: Pretrained, *, conf
         home=cache,
     )
     return Material(encoded, part.labels, pretrained.tokenizer.pad_token_id)
+
+
+def _fault_of_tokens(pretrained: Pretrained, config: RunConfig) -> str | None:
+    """Why a model's texts cannot be read so; None where they can."""
+    if config.tokens.lowercase and not tells_case(pretrained.tokenizer):
+        return f"tokens.lowercase: the tokenizer of {pretrained.name!r} lower-cases by itself, so nothing would change"
+    return None
 
 
 def fingerprint(job: SegmentJob, dataset: Dataset) -> str:
