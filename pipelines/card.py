@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.calibration import CalibrationFacts
+from pipelines.config import scratch_parts
 from pipelines.scores import METRICS, metric_key
 
 IMBALANCE = 1.5
@@ -136,10 +137,13 @@ def _result(facts: CardFacts, split: str, scores: Mapping[str, float]) -> dict[s
 def _introduction(facts: CardFacts) -> str:
     labels = ", ".join(escape(label) for label in facts.labels)
     licence = f" (licence: {escape(facts.base_license)})" if facts.base_license else " (licence unknown)"
+    origin = f"was fine-tuned from {escape(facts.base_model)}{licence}"
+    if scratch_parts(facts.base_model) is not None:
+        origin = f"was trained from random weights, its tokenizer from the same texts ({escape(facts.base_model)}),"
     return (
         f"# {escape(facts.name)}\n\n"
         f"{escape(facts.task)}: a text classifier with {len(facts.labels)} classes: {labels}.\n\n"
-        f"It was fine-tuned from {escape(facts.base_model)}{licence} on {escape(facts.dataset)}. Its settings were "
+        f"It {origin} on {escape(facts.dataset)}. Its settings were "
         f"chosen in trial {facts.trial} of the study {escape(facts.study)}."
     )
 

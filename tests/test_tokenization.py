@@ -15,17 +15,18 @@ from tokenizers.processors import TemplateProcessing
 
 from pipelines.data import Dataset
 from pipelines.errors import ConfigError
+from pipelines.scratch.tokenizer import KINDS, drawn
 from pipelines.tokenization import corpus as corpus_module
 from pipelines.tokenization import training
 from pipelines.tokenization.candidates import Candidate, named_apart
 from pipelines.tokenization.comparison import Comparison, compare
-from pipelines.tokenization.corpus import Corpus, drawn
+from pipelines.tokenization.corpus import Corpus
 from pipelines.tokenization.examples import Piece, choose_examples, pieces_of_text
 from pipelines.tokenization.lengths import Cut, Recommended, grid, in_percent, recommend
 from pipelines.tokenization.measuring import Measures, measure
 from pipelines.tokenization.page import render
 from pipelines.tokenization.survival import TRAITS, Survival, survivals
-from pipelines.tokenization.training import KINDS, train_candidates
+from pipelines.tokenization.training import train_candidates
 from tests import tiny
 
 _LICENSE = Path(__file__).parents[1] / "LICENSE"

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.data import Dataset
+from pipelines.scratch.tokenizer import SEED
 from pipelines.tokenization.candidates import Candidate
-from pipelines.tokenization.corpus import SEED, Corpus
+from pipelines.tokenization.corpus import Corpus
 from pipelines.tokenization.examples import Example, choose_examples
 from pipelines.tokenization.measuring import Measures, measure
 from pipelines.tokenization.verdict import verdict
