@@ -13,7 +13,7 @@ from pipelines.scratch.tokenizer import SPECIAL, TRAINED_ON, alphabet_of, drawn,
 _WEIGHTS = "model.safetensors"
 _MADE = 1  # raised whenever the same recipe gives another checkpoint
 _PER_HEAD = 64  # width of an attention head, as in all sizes of BERT (Turc et al. 2019)
-_POSITIONS = 512
+_POSITIONS = 512  # at least; more where longer inputs are asked for
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Recipe:
     """Entries of the vocabulary; None: 4,000, or as many as the texts give."""
     layers: int
     heads: int
+    positions: int
+    """Longest input, in tokens."""
     seed: int
     """Draws the weights."""
     lowercase: bool
@@ -41,6 +43,7 @@ class Recipe:
             size=parts[1],
             layers=config.scratch.layers,
             heads=config.scratch.heads,
+            positions=max(_POSITIONS, config.tokens.max_length),
             seed=config.seed,
             lowercase=config.tokens.lowercase,
             normalize=config.tokens.normalize,
@@ -70,7 +73,7 @@ def _make(recipe: Recipe, texts: Sequence[str], directory: Path, *, content: str
 
     from pipelines.hpo_classifier import Reading
 
-    reading = Reading(_POSITIONS, lowercase=recipe.lowercase, normalize=recipe.normalize)
+    reading = Reading(recipe.positions, lowercase=recipe.lowercase, normalize=recipe.normalize)
     read = [reading.prepared(text) for text in drawn(texts, TRAINED_ON)]
     try:
         trained = train_tokenizer(recipe.kind, recipe.size, read, alphabet=alphabet_of(recipe.kind, read))
@@ -78,7 +81,7 @@ def _make(recipe: Recipe, texts: Sequence[str], directory: Path, *, content: str
         raise ConfigError(f"model.name: scratch: {error}; choose another size, or none") from error
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     special = dict(zip(names, SPECIAL, strict=True))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained, model_max_length=_POSITIONS, **special)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained, model_max_length=recipe.positions, **special)
     with new_directory(directory) as beside:
         tokenizer.save_pretrained(beside)
         _save_network(recipe, beside, vocabulary=len(tokenizer))
@@ -100,7 +103,7 @@ def _save_network(recipe: Recipe, directory: Path, *, vocabulary: int) -> None:
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.heads,
         intermediate_size=4 * width,
-        max_position_embeddings=_POSITIONS,
+        max_position_embeddings=recipe.positions,
         type_vocab_size=1,
         pad_token_id=0,
     )

@@ -26,6 +26,8 @@ class Candidate:
     """Id of the unknown token; None where there is none."""
     positions: int | None
     """The longest input of its model, in tokens, special ones included; None where there is no limit or no model."""
+    model: str | None = None
+    """What `model.name` takes to train with it; None for a tokenizer without a model."""
 
     @property
     def specials(self) -> int:
@@ -71,6 +73,7 @@ def _load(name: str) -> Candidate:
         backend=backend,
         unknown=tokenizer.unk_token_id,
         positions=_stated(tokenizer) if bare else longest_input(load_config(model, labels=("a", "b"))),
+        model=None if bare else name,
     )
 
 

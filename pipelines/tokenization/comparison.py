@@ -92,6 +92,7 @@ def _as_json(one: Measures) -> dict[str, Any]:
         "truncation": [asdict(cut) for cut in one.cuts],
         "max_length": recommended.length,
         "max_length_reason": recommended.reason,
+        "settings": one.settings,
         "texts_per_second": one.texts_per_second,
     }
 

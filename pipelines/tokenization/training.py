@@ -28,8 +28,9 @@ def train_candidates(
             except ConfigError as error:
                 faults.append(str(error))
                 continue
-            name = f"{kind} {trained.get_vocab_size()}"
-            candidates.append(Candidate(name, "trained", KINDS[kind].what, trained, UNKNOWN, None))
+            got = trained.get_vocab_size()
+            model = f"scratch:{kind}-{got}"
+            candidates.append(Candidate(f"{kind} {got}", "trained", KINDS[kind].what, trained, UNKNOWN, None, model))
     if faults:
         raise ConfigError(f"--vocab: {'; '.join(faults)}; choose other sizes, or leave that kind out")
     return candidates
