@@ -104,7 +104,7 @@ def compare_models(first: str, second: str, *, places: Places, resamples: int = 
     """
     a, b = find_scored(first, places=places), find_scored(second, places=places)
     b = replace(b, predictions=in_order_of(a, b))
-    objective = _objective(a, places)
+    objective = objective_of(a, places)
     ours, theirs = a.predictions, b.predictions
     order = sorted(METRICS, key=lambda metric: metric != objective)
     found = (
@@ -150,6 +150,11 @@ def _of_trial(reference: str, study: str, number: int, *, places: Places) -> Sco
         raise DataError(
             f"{reference} is {state}: predictions are kept of COMPLETE trials; those are: {', '.join(kept) or 'none'}"
         )
+    return kept_of(reference, study, number, places=places)
+
+
+def kept_of(reference: str, study: str, number: int, *, places: Places) -> Scored:
+    """What is kept of a complete trial. Raises `DataError` where nothing is."""
     path = places.trial(study, number) / "artifacts" / "predictions.parquet"
     if not path.is_file():
         raise DataError(f"{reference}: no predictions are stored ({path} is missing); name another trial")
@@ -194,7 +199,7 @@ def _sorted_rows(keys: list[tuple[str, str, str]]) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def _objective(scored: Scored, places: Places) -> str:
+def objective_of(scored: Scored, places: Places) -> str:
     """The first objective of its study that is a score of predictions; accuracy where the study is not known here."""
     if scored.study is None or scored.study not in _studies(places):
         return "accuracy"

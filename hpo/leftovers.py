@@ -188,12 +188,15 @@ def _encoded(places: Places, in_use: set[str]) -> Iterator[Leftover]:
     contents = {content_of(data, split) for data in in_use for split in SPLIT_NAMES} | rows
     for directory in _directories(home):
         manifest = readable(directory / "manifest.json") or {}
-        if directory.name == "prefixes":
+        if directory.name in {"prefixes", "scratch"}:
             continue
         if manifest.get("content") in contents:
             rows.add(manifest.get("rows"))
         else:
             yield _file(directory, "encoded texts that no unfinished study uses", places)
+    for directory in _directories(home / "scratch"):
+        if (readable(directory / "manifest.json") or {}).get("content") not in contents:
+            yield _file(directory, "model made from scratch that no unfinished study uses", places)
     for directory in _directories(home / "prefixes"):
         if (readable(directory / "manifest.json") or {}).get("rows") not in rows:
             yield _file(directory, "output of frozen layers that no unfinished study uses", places)

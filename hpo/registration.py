@@ -104,5 +104,8 @@ def _card_facts(
         notes=dataset.notes,
         attribution=ATTRIBUTION if dataset.source.startswith("sample:") else None,
         max_length=finished.max_length,
+        truncation=finished.truncation,
+        lowercase=finished.lowercase,
+        normalize=finished.normalize,
         calibration=finished.calibration,
     )

@@ -28,6 +28,7 @@ SEARCHABLE = [a for a in SETTINGS if not a.startswith(_FIXED_SECTIONS) and a not
 _CHECKPOINTS_OWN = {"model.dropout": 0.1}  # what a setting that is left to the checkpoint is in nearly all of them
 _INTEGERS = {
     "tokens.max_length", "train.batch_size", "train.micro_batch_size", "train.frozen_layers", "lora.rank",
+    "scratch.layers", "scratch.heads",
 }  # fmt: skip
 
 # What a model may be unable to do, and which of several values asks most of it.
@@ -203,7 +204,8 @@ def _refused_values(where: str, address: str, dimension: Dimension) -> list[tupl
         try:
             replaced(RunConfig(), {address: int(value) if whole else value})  # type: ignore[arg-type]
         except ValidationError as error:
-            problems.append((where, f"{value!r}: {error.errors()[0]['msg'][:1].lower()}{error.errors()[0]['msg'][1:]}"))
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            problems.append((where, f"{value!r}: {message[:1].lower()}{message[1:]}"))
     return problems
 
 

@@ -28,7 +28,7 @@ Loc = tuple[str | int, ...]
 Problem = tuple[str, str]
 """The address of a faulty key, and what is wrong with it."""
 
-RUN_SECTIONS = ("data", "tokens", "model", "train", "lora")
+RUN_SECTIONS = ("data", "tokens", "model", "train", "lora", "scratch")
 
 
 def shipped_studies() -> dict[str, Path]:

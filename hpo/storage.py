@@ -136,6 +136,8 @@ def refuse_changes(name: str, first: dict[str, Any] | None, now: dict[str, Any])
     """Raise `ConfigError` with every difference between a study's first definition (None: a new study) and today's."""
     if first is None:
         return
+    known = flatten(StudySpec(name="any").model_dump(include={"run"}))
+    first = {key: value for key, value in known.items() if key in now} | first  # what is new since had its default
     changed = [key for key in sorted(first.keys() | now.keys()) if first.get(key) != now.get(key)]
     if changed:
         lines = "\n".join(f"  {key}: was {first.get(key)!r}, is {now.get(key)!r}" for key in changed)

@@ -172,7 +172,8 @@ def _run(answers: Answers, findings: Findings) -> Iterator[str]:
     yield _line(f"    max_length: {length}", f"95 % of the texts have up to {_length(findings)}")
     if findings.tokens > length:
         yield _line(
-            "    truncation: head", "what is longer is cut; `tail` keeps the end; 512 tokens take twice as long"
+            "    truncation: head",
+            "what is longer is cut; `tail` keeps the end, `head_tail` both; 512 takes longer",
         )
     yield "  train:"
     few = findings.train_rows < _FEW_ROWS

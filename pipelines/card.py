@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.calibration import CalibrationFacts
+from pipelines.config import scratch_parts
 from pipelines.scores import METRICS, metric_key
 
 IMBALANCE = 1.5
 """From this ratio of the largest to the smallest class on, the card speaks of imbalance."""
 
 _UNKNOWN = "–"
+_KEPT = {
+    "head": "the first",
+    "tail": "the last",
+    "head_tail": "the beginning and the end (a quarter and three quarters) of at most",
+}
 
 # What the Hugging Face hub calls our metrics; the others keep our names.
 _HUB_METRICS = {"macro_f1": "f1", "mcc": "matthews_correlation", "auroc": "roc_auc", "brier": "brier_score"}
@@ -66,6 +72,12 @@ class CardFacts:
     """Credits that the data or the base model ask for."""
     max_length: int
     """Tokens after which a text is cut."""
+    truncation: str = "head"
+    """What is kept of a text that is cut: `head`, `tail` or `head_tail`."""
+    lowercase: bool = False
+    """Whether texts are lower-cased before the tokenizer sees them."""
+    normalize: str = "none"
+    """How they are normalized before: `none` or `nfkc`."""
     calibration: CalibrationFacts | None = None
     """What was fitted on the calibrate split; None where that was not tried."""
 
@@ -125,10 +137,13 @@ def _result(facts: CardFacts, split: str, scores: Mapping[str, float]) -> dict[s
 def _introduction(facts: CardFacts) -> str:
     labels = ", ".join(escape(label) for label in facts.labels)
     licence = f" (licence: {escape(facts.base_license)})" if facts.base_license else " (licence unknown)"
+    origin = f"was fine-tuned from {escape(facts.base_model)}{licence}"
+    if scratch_parts(facts.base_model) is not None:
+        origin = f"was trained from random weights, its tokenizer from the same texts ({escape(facts.base_model)}),"
     return (
         f"# {escape(facts.name)}\n\n"
         f"{escape(facts.task)}: a text classifier with {len(facts.labels)} classes: {labels}.\n\n"
-        f"It was fine-tuned from {escape(facts.base_model)}{licence} on {escape(facts.dataset)}. Its settings were "
+        f"It {origin} on {escape(facts.dataset)}. Its settings were "
         f"chosen in trial {facts.trial} of the study {escape(facts.study)}."
     )
 
@@ -152,7 +167,7 @@ from transformers import pipeline
 classify = pipeline("text-classification", model="model", truncation=True, max_length={facts.max_length})
 classify("A text to classify.", top_k=None)
 ```
-
+{_beyond_transformers(facts)}
 With MLflow, from the registry:
 
 ```python
@@ -161,6 +176,26 @@ import mlflow
 model = mlflow.pyfunc.load_model({uri})
 model.predict(["A text to classify."])
 ```"""
+
+
+def _beyond_transformers(facts: CardFacts) -> str:
+    """What is done to a text that the files of a tokenizer cannot say."""
+    steps = []
+    if facts.normalize == "nfkc":
+        steps.append("normalize each text (Unicode's NFKC, each run of white space one blank)")
+    if facts.lowercase:
+        steps.append("lower-case it")
+    if facts.truncation == "head_tail":
+        steps.append(
+            "keep both ends of a long one (`tokens.truncation: head_tail`; transformers keeps its last tokens)"
+        )
+    if not steps:
+        return ""
+    listed = steps[0] if len(steps) == 1 else f"{', '.join(steps[:-1])} and {steps[-1]}"
+    return (
+        f"\n**With transformers alone, answers differ**: `hpo` and MLflow {listed} before the model reads it, which "
+        "the files of a tokenizer cannot say. Do the same first.\n"
+    )
 
 
 def _data(facts: CardFacts) -> str:
@@ -243,8 +278,8 @@ def _limits(facts: CardFacts) -> str:
     lines = [
         f"The scores hold for texts like those of {escape(facts.dataset)}, in their languages, domain and period. "
         "Nothing was measured on other texts; measure before use there (`hpo evaluate`).",
-        f"Only the first or last {facts.max_length:,} tokens of a text are read (see `tokens.truncation` below); the "
-        "rest does not count.",
+        f"Only {_KEPT[facts.truncation]} {facts.max_length:,} tokens of a text are read (`tokens.truncation`); "
+        "the rest does not count.",
         "It always answers with one of its classes, also for texts that belong to none of them.",
         *_imbalance(facts),
         "No claim is made about fairness between groups of people, adversarial texts, or any use beyond the above.",

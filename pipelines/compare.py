@@ -63,12 +63,12 @@ def measure_metric(
     metric: str, labels: Labels, model: ArrayLike, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Measured | None:
     """A metric with its interval, drawn as `compare_metric` draws it; None where the rows do not define it."""
-    seeds, measure = _seeds(model), WEIGHTED[metric]
-    value = _observed(measure, labels, seeds)
+    seeds, measure = as_seeds(model), WEIGHTED[metric]
+    value = observed(measure, labels, seeds)
     if np.isnan(value):
         return None
     rng = np.random.default_rng(seed)
-    (drawn,) = _bootstrap(measure, labels, (seeds,), resamples=resamples, rng=rng)
+    (drawn,) = bootstrap(measure, labels, (seeds,), resamples=resamples, rng=rng)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Measured(metric, value, low=float(low), high=float(high))
 
@@ -96,19 +96,19 @@ def compare_metric(
     The test: for accuracy, McNemar's, exact; else a permutation of the two models' answers row by row (Yeh 2000), which
     asks whether they could be the same model. With several seeds, the share of the bootstrap's differences beyond zero.
     """
-    first, second, measure = _seeds(a), _seeds(b), WEIGHTED[metric]
-    ours, theirs = (_observed(measure, labels, model) for model in (first, second))
+    first, second, measure = as_seeds(a), as_seeds(b), WEIGHTED[metric]
+    ours, theirs = (observed(measure, labels, model) for model in (first, second))
     if np.isnan(ours):
         return None
     rng = np.random.default_rng(seed)
-    means = _bootstrap(measure, labels, (first, second), resamples=resamples, rng=rng)
+    means = bootstrap(measure, labels, (first, second), resamples=resamples, rng=rng)
     drawn = means[1] - means[0]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    test, p = _test(metric, labels, first, second, drawn=drawn, alternative=alternative, rng=rng)
+    test, p = paired_test(metric, labels, first, second, drawn=drawn, alternative=alternative, rng=rng)
     return Difference(metric, ours, theirs, low=float(low), high=float(high), p=p, test=test)
 
 
-def _test(
+def paired_test(
     metric: str,
     labels: Labels,
     a: Floats,
@@ -125,7 +125,7 @@ def _test(
     if metric == "accuracy":
         changed = flips(labels, a[0], b[0])
         return "exact McNemar", float(mcnemar(len(changed.won), len(changed.lost), alternative))
-    ours, theirs = (_observed(measure, labels, model) for model in (a, b))
+    ours, theirs = (observed(measure, labels, model) for model in (a, b))
     swapped = _permuted(measure, labels, a[0], b[0], resamples=len(drawn), rng=rng)
     return "permutation", _share_as_large(swapped * sign, (theirs - ours) * sign, alternative)
 
@@ -134,12 +134,13 @@ def _sign(metric: str) -> float:
     return 1.0 if METRICS[metric].direction == "maximize" else -1.0
 
 
-def _seeds(probabilities: ArrayLike) -> Floats:
+def as_seeds(probabilities: ArrayLike) -> Floats:
+    """Probabilities as those of several seeds, (seeds, rows, classes), also where there is one."""
     given = np.asarray(probabilities, dtype=np.float64)
     return given[None] if given.ndim == 2 else given
 
 
-def _observed(measure: Weighted, labels: Labels, model: Floats) -> float:
+def observed(measure: Weighted, labels: Labels, model: Floats) -> float:
     """The metric on the rows as they are, the mean over the seeds."""
     whole = np.ones((1, len(labels)))
     return float(_columns(measure, whole, labels, [measure.features(labels, one) for one in model]).mean())
@@ -151,7 +152,7 @@ def _blocks(resamples: int, rows: int) -> Iterator[int]:
     yield from [most] * (resamples // most) + [resamples % most] * (resamples % most > 0)
 
 
-def _bootstrap(
+def bootstrap(
     measure: Weighted, labels: Labels, models: Sequence[Floats], *, resamples: int, rng: np.random.Generator
 ) -> list[Floats]:
     """The mean over its seeds of each model, (resamples,), on the same resamples of the rows."""

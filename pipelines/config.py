@@ -4,9 +4,10 @@ A field's path is its address everywhere: `train.learning_rate` is the key in th
 the command line, the name of the hyperparameter in Optuna and of the parameter in MLflow.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 SplitName = Literal["train", "select", "calibrate", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "select", "calibrate", "test")
@@ -85,19 +86,62 @@ class TokensConfig(Frozen):
 
     max_length: int = Field(default=128, ge=4, le=8192)
     """Longest sequence in tokens, special tokens included; what is longer is cut."""
-    truncation: Literal["head", "tail"] = "head"
-    """Which end of a text that is too long is kept."""
+    truncation: Literal["head", "tail", "head_tail"] = "head"
+    """What is kept of a text that is too long: its beginning, its end, or a quarter of the tokens of its beginning and
+    three of its end (`head_tail`, Sun et al. 2019)."""
+    lowercase: bool = False
+    """Texts are lower-cased before the tokenizer sees them; for checkpoints that tell case apart."""
+    normalize: Literal["none", "nfkc"] = "none"
+    """`nfkc`: characters become their plain forms (Unicode's NFKC: ﬁ to fi, Ａ to A), and each run of white space one
+    blank, before the tokenizer sees them."""
+
+
+TOKENIZERS = ("bpe", "unigram", "wordpiece", "bytes")
+"""The kinds of tokenizers that can be trained on a data set."""
+_SCRATCH = "scratch:"
+_SCRATCH_NAME = re.compile(rf"{_SCRATCH}(?P<kind>{'|'.join(TOKENIZERS)})(-(?P<size>[1-9]\d{{0,5}}))?", re.ASCII)
+
+
+def scratch_parts(name: str) -> tuple[str, int | None] | None:
+    """Kind and size of the vocabulary of a model from scratch, `scratch:KIND` or `scratch:KIND-SIZE`; None for others.
+
+    Raises `ValueError` for a name that only begins like one.
+    """
+    if not name.startswith(_SCRATCH):
+        return None
+    if (match := _SCRATCH_NAME.fullmatch(name)) is None:
+        known = f"{', '.join(TOKENIZERS[:-1])} and {TOKENIZERS[-1]}"
+        raise ValueError(f"a model from scratch is {_SCRATCH}KIND-SIZE, as {_SCRATCH}bpe-4000; the kinds are {known}")
+    return match["kind"], int(match["size"]) if match["size"] else None
 
 
 class ModelConfig(Frozen):
-    """The pretrained checkpoint to start from."""
+    """The checkpoint to start from."""
 
     name: str = Field(default="minilm", min_length=1)
-    """A short name (`minilm`, `bert`, `roberta`, `gpt2`, `distilbert` ...), a hub id, or a local directory."""
+    """A short name (`minilm`, `bert`, `roberta`, `gpt2`, `distilbert` ...), a hub id, or a local directory. Or
+    `scratch:KIND-SIZE`: a small BERT of random weights whose tokenizer (`bpe`, `unigram`, `wordpiece` or `bytes`, with
+    so many entries; 4,000 where the size is left out) is trained on the train split."""
     revision: str | None = None
     """Git revision of a hub checkpoint; pin it to be reproducible."""
     dropout: Number | None = Field(default=None, ge=0, lt=1)
     """Dropout of all layers; the checkpoint's own where this is left out."""
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_kind(cls, name: str) -> str:
+        scratch_parts(name)
+        return name
+
+
+class ScratchConfig(Frozen):
+    """The size of a model from scratch (`model.name: scratch:...`); without effect on others. As it stands it is
+    BERT-mini (Turc et al. 2019)."""
+
+    layers: int = Field(default=4, ge=1, le=24)
+    """Its layers."""
+    heads: int = Field(default=4, ge=1, le=16)
+    """Its attention heads, each 64 wide: of 4 the model's width is 256."""
 
 
 class LoraConfig(Frozen):
@@ -191,6 +235,8 @@ class RunConfig(Frozen):
     """How to fine-tune."""
     lora: LoraConfig = LoraConfig()
     """Low-rank adapters instead of full fine-tuning."""
+    scratch: ScratchConfig = ScratchConfig()
+    """How large a model from scratch is."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seeds the new head, the order of batches and dropout. Never a hyperparameter."""
 

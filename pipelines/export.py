@@ -19,15 +19,19 @@ class ModelFacts:
     labels: tuple[str, ...]
     max_length: int
     truncation: str
+    lowercase: bool = False
+    normalize: str = "none"
     schema: int = 1
+    """2 where older releases, which do not know all of the above, would read texts otherwise."""
     calibration: CalibrationFacts | None = None
     """The temperature is in the weights already; the thresholds are not. None: it was not calibrated."""
 
 
 def export_model(model: Any, tokenizer: Any, directory: Path, *, labels: tuple[str, ...], tokens: TokensConfig) -> None:
     """Write the model so that transformers, MLflow and our own loader read it offline; whole or not at all."""
-    facts = ModelFacts(labels=labels, max_length=tokens.max_length, truncation=tokens.truncation)
+    facts = facts_of(labels, tokens)
     tokenizer.model_max_length = tokens.max_length
+    # With `head_tail`, tools that know one side only keep the end, which is the larger part of what we keep.
     tokenizer.truncation_side = "right" if tokens.truncation == "head" else "left"
     tokenizer.init_kwargs["truncation_side"] = tokenizer.truncation_side  # only what stands here is written
     tokenizer.backend_tokenizer.no_truncation()  # whatever it encoded before, the same files are written
@@ -36,6 +40,12 @@ def export_model(model: Any, tokenizer: Any, directory: Path, *, labels: tuple[s
         model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         seal(beside, facts)
+
+
+def facts_of(labels: tuple[str, ...], tokens: TokensConfig) -> ModelFacts:
+    """The facts about a model that was trained so."""
+    plain = tokens.truncation != "head_tail" and not tokens.lowercase and tokens.normalize == "none"
+    return ModelFacts(labels=labels, **tokens.model_dump(), schema=1 if plain else 2)
 
 
 def seal(directory: Path, facts: ModelFacts) -> None:
@@ -55,6 +65,8 @@ def read_facts(directory: Path) -> ModelFacts:
         labels=tuple(values["labels"]),
         max_length=values["max_length"],
         truncation=values["truncation"],
+        lowercase=values.get("lowercase", False),
+        normalize=values.get("normalize", "none"),
         schema=values["schema"],
         calibration=facts_from(values["calibration"]) if values.get("calibration") else None,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from pipelines.config import scratch_parts
 from pipelines.files import read_json
 
 
@@ -86,6 +87,16 @@ FAMILIES: Mapping[str, Family] = {
         ),
     )
 }
+
+
+SCRATCH = Family(
+    "scratch",
+    "",
+    "bert",
+    _defaults(5e-4, 32, 0.1, 0.01),
+    "what small BERTs of random weights learn well with",
+)
+"""Models from scratch, which no short name stands for."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,8 @@ def locate(name: str) -> str:
 
 def family_called(name: str) -> Family | None:
     """The family of a checkpoint: by short name, by hub id, or by the config.json of a local directory."""
+    if scratch_parts(name) is not None:
+        return SCRATCH
     if name in FAMILIES:
         return FAMILIES[name]
     directory = Path(name).expanduser()

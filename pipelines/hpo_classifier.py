@@ -5,7 +5,9 @@ not import anything of this project.
 """
 
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,67 @@ import torch
 from numpy.typing import NDArray
 
 _BATCH_TOKENS = 8_192  # padding included: bounds the memory of one forward pass
+_HEAD = 4  # of so many tokens of a text that is cut in its middle, one is of its beginning
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text becomes tokens: what is done to it first, and what is kept of one that is too long.
+
+    In training and in use alike: both call `rows`. The settings are those of `tokens` in a study.
+    """
+
+    max_length: int
+    """Tokens at most, special tokens included."""
+    truncation: str = "head"
+    """`head`, `tail`, or `head_tail`: a quarter of the tokens of the beginning and three of the end, inside the special
+    tokens (Sun et al. 2019, "How to fine-tune BERT for text classification?": 128 and 382 of 510)."""
+    lowercase: bool = False
+    normalize: str = "none"
+    """`nfkc`: Unicode's NFKC, and each run of white space is one blank."""
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> "Reading":
+        """How a model with these facts reads (`hpo.json`); those of older releases do not name all settings."""
+        return cls(**{field.name: facts[field.name] for field in fields(cls) if field.name in facts})
+
+    def prepared(self, text: str) -> str:
+        """What the tokenizer is given of a text."""
+        if self.normalize == "nfkc":
+            text = " ".join(unicodedata.normalize("NFKC", text).split())
+        return text.lower() if self.lowercase else text
+
+    def rows(self, texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+        """Token ids of each text, special tokens included; a text that has none is one padding token.
+
+        `tokenizer` is a fast one of transformers; the side on which it cuts is set.
+        """
+        if not texts:  # the tokenizers fail on an empty list
+            return []
+        whole = self.truncation == "head_tail"
+        tokenizer.truncation_side = "right" if self.truncation == "head" else "left"
+        encoding = tokenizer(
+            [self.prepared(text) for text in texts],
+            truncation=not whole,
+            max_length=None if whole else self.max_length,
+            return_attention_mask=False,
+            verbose=False,  # it would warn of what is cut below
+        )
+        rows: list[list[int]] = encoding["input_ids"]
+        if whole:
+            rows = [
+                ids if len(ids) <= self.max_length else self._ends(ids, encoding.sequence_ids(index))
+                for index, ids in enumerate(rows)
+            ]
+        return [ids or [tokenizer.pad_token_id or 0] for ids in rows]
+
+    def _ends(self, ids: list[int], of_text: list[int | None]) -> list[int]:
+        """A row without the middle of its text; `of_text` is None at the places of special tokens."""
+        places = [place for place, which in enumerate(of_text) if which is not None]
+        first, end = places[0], places[-1] + 1
+        room = max(0, self.max_length - len(ids) + end - first)
+        head = -(-room // _HEAD)
+        return [*ids[: first + head], *ids[end - (room - head) :]]
 
 
 class Classifier:
@@ -28,19 +91,27 @@ class Classifier:
         self.directory = Path(directory)
         facts = json.loads((self.directory / "hpo.json").read_text(encoding="utf-8"))
         self.labels: tuple[str, ...] = tuple(facts["labels"])
-        self.max_length: int = facts["max_length"]
+        self.reading = Reading.of(facts)
         thresholds = (facts.get("calibration") or {}).get("thresholds")
         self.thresholds: tuple[float, ...] | None = thresholds and tuple(thresholds)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         self.tokenizer = AutoTokenizer.from_pretrained(str(directory), **local)
-        self.tokenizer.truncation_side = "right" if facts["truncation"] == "head" else "left"
         self.model, report = AutoModelForSequenceClassification.from_pretrained(
             str(directory), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **local
         )
         if report["missing_keys"]:  # transformers would draw them at random, and answer
             raise ValueError(f"the weights lack {sorted(report['missing_keys'])[0]}")
         self.model.to(self.device).eval()
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that it reads of a text at most, special tokens included."""
+        return self.reading.max_length
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as in training, special tokens included, without padding; none is empty."""
+        return self.reading.rows(texts, self.tokenizer)
 
     def predicted(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """Index of the class that each row of `probabilities` is answered with, (texts,).
@@ -53,12 +124,7 @@ class Classifier:
     @torch.inference_mode()
     def probabilities(self, texts: Sequence[str], *, each: Callable[[], None] = lambda: None) -> NDArray[np.float64]:
         """Probability of every class for every text, (texts, classes); rows sum to 1. `each` is called now and then."""
-        if not texts:  # the tokenizers fail on an empty list
-            return np.empty((0, len(self.labels)))
-        encoding = self.tokenizer(
-            list(texts), truncation=True, max_length=self.max_length, return_attention_mask=False
-        )["input_ids"]
-        rows = [ids or [self.tokenizer.pad_token_id] for ids in encoding]
+        rows = self.encode(texts)
         result = np.empty((len(rows), len(self.labels)))
         for batch in _batches([len(row) for row in rows]):
             result[batch] = self._forward([rows[index] for index in batch])

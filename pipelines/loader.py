@@ -28,7 +28,7 @@ _RUN_CODE = {
     "_attn_implementation_internal", "experts_implementation", "_experts_implementation",
     "_experts_implementation_internal", "use_kernels", "kernel_config", "transformers_weights",
 }  # fmt: skip
-_SCHEMA = 1
+_SCHEMAS = (1, 2)
 _LARGEST = 20 * 2**30  # bytes of a file
 _LARGEST_JSON = 64 * 2**20  # bytes of a file that is parsed here, as a whole
 _GOLDEN_TEXTS = 100  # at most: a proof takes seconds
@@ -134,7 +134,7 @@ def _foreign(directory: Path, name: str) -> ModelError:
 def _verify_facts(directory: Path, facts: dict[str, Any]) -> None:
     """Raise `ModelError` where `hpo.json` is not of the shape that the rest relies on."""
     where = directory / FACTS_FILE
-    if facts.get("schema") != _SCHEMA:
+    if facts.get("schema") not in _SCHEMAS:
         raise ModelError(f"{directory}: written by a newer version (schema {facts.get('schema')}); update hpo-finetune")
     if not isinstance(facts.get("files"), dict) or not isinstance(facts.get("labels"), list):
         raise ModelError(f"{where}: damaged (files or labels are missing); pull the model again")
@@ -146,12 +146,22 @@ def _verify_facts(directory: Path, facts: dict[str, Any]) -> None:
     for name in _NEEDED:
         if name not in facts["files"]:
             raise ModelError(f"{directory / name}: missing; pull the model again")
-    length, truncation = facts.get("max_length"), facts.get("truncation")
-    if not isinstance(length, int) or length < 1 or truncation not in {"head", "tail"}:
-        raise ModelError(f"{where}: damaged (max_length {length}, truncation {truncation}); pull the model again")
+    if fault := _fault_of_tokens(facts):
+        raise ModelError(f"{where}: damaged ({fault}); pull the model again")
     thresholds = (facts.get("calibration") or {}).get("thresholds")
     if thresholds is not None and not _are_thresholds(thresholds, classes=len(facts["labels"])):
         raise ModelError(f"{where}: damaged (thresholds {str(thresholds)[:80]}); pull the model again")
+
+
+def _fault_of_tokens(facts: dict[str, Any]) -> str | None:
+    """What is wrong with the facts that say how texts become tokens."""
+    read = {"lowercase": False, "normalize": "none"} | facts  # older models do not have these
+    length, truncation = read.get("max_length"), read.get("truncation")
+    if not isinstance(length, int) or length < 1 or truncation not in ("head", "tail", "head_tail"):
+        return f"max_length {length}, truncation {truncation}"
+    if not isinstance(read["lowercase"], bool) or read["normalize"] not in ("none", "nfkc"):
+        return f"lowercase {read['lowercase']}, normalize {read['normalize']}"
+    return None
 
 
 def _is_entry(entry: Any) -> bool:

@@ -177,6 +177,8 @@ class _explained:  # noqa: N801 - reads as a phrase: `with _explained(name):`
         self.name = name
 
     def __enter__(self) -> None:
+        if self.name.startswith("scratch:"):
+            raise ModelError(f"model {self.name!r} is made of a study's training texts: outside of one it is none")
         hub.prepare(locate(self.name))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

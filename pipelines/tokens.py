@@ -62,10 +62,25 @@ class Encoded:
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
-    """Changes whenever the tokenizer would encode anything differently."""
-    tokenizer.backend_tokenizer.no_truncation()  # what an earlier call cut at is no trait of the tokenizer
-    tokenizer.backend_tokenizer.no_padding()
-    return digest(tokenizer.backend_tokenizer.to_str())
+    """Changes whenever the tokenizer would encode anything differently. Raises `ModelError` for a slow one."""
+    backend = backend_of(tokenizer)
+    backend.no_truncation()  # what an earlier call cut at is no trait of the tokenizer
+    backend.no_padding()
+    return digest(backend.to_str())
+
+
+def backend_of(tokenizer: Tokenizer) -> Any:
+    """The tokenizers.Tokenizer inside. Raises `ModelError` where there is none, so that nothing is known of spans."""
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is None:
+        name = getattr(tokenizer, "name_or_path", "")
+        raise ModelError(f"model {name!r} cannot be used: it has no fast tokenizer (tokenizer.json)")
+    return backend
+
+
+def tells_case(tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer sees the difference of A and a; an uncased one lower-cases by itself."""
+    normalizer = backend_of(tokenizer).normalizer
+    return normalizer is None or normalizer.normalize_str("A") != normalizer.normalize_str("a")
 
 
 def encode(texts: Sequence[str], tokenizer: Tokenizer, config: TokensConfig) -> Encoded:
@@ -73,12 +88,12 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer, config: TokensConfig) -> 
 
     Raises `ModelError` when the tokenizer knows almost none of the text (it came without its vocabulary).
     """
-    tokenizer.truncation_side = "right" if config.truncation == "head" else "left"
-    rows: list[NDArray[np.int32]] = []
+    from pipelines.hpo_classifier import Reading  # imports torch, which takes seconds
+
+    reading, rows = Reading(**config.model_dump()), list[NDArray[np.int32]]()
     for start in range(0, len(texts), _CHUNK):
         chunk = list(texts[start : start + _CHUNK])
-        encoding = tokenizer(chunk, truncation=True, max_length=config.max_length, return_attention_mask=False)
-        rows += [np.asarray(ids or [tokenizer.eos_token_id or 0], dtype=np.int32) for ids in encoding["input_ids"]]
+        rows += [np.asarray(ids, dtype=np.int32) for ids in reading.rows(chunk, tokenizer)]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     encoded = Encoded(ids=np.concatenate(rows) if rows else np.empty(0, np.int32), offsets=offsets)
     _refuse_unknown(encoded, texts, tokenizer)
@@ -91,7 +106,14 @@ def cached(texts: Sequence[str], content: str, *, tokenizer: Tokenizer, config: 
     Of several processes that come at once, one encodes and the others wait for it. A damaged file is noticed by its
     hash and written anew.
     """
-    key = digest(content, fingerprint(tokenizer), str(config.max_length), config.truncation)
+    changes = config.model_dump(include={"lowercase", "normalize"}, exclude_defaults=True)  # none: the key of old
+    key = digest(
+        content,
+        fingerprint(tokenizer),
+        str(config.max_length),
+        config.truncation,
+        *(f"{name}={value}" for name, value in changes.items()),
+    )
     return built_once(
         home / key[:32],
         read=_read,

@@ -10,7 +10,7 @@ import numpy as np
 from pipelines import adapt
 from pipelines import data as dataset_store
 from pipelines.checkpoint import restore_checkpoint
-from pipelines.config import RunConfig, SplitName, replaced
+from pipelines.config import ModelConfig, RunConfig, SplitName, replaced
 from pipelines.data import Dataset
 from pipelines.device import device
 from pipelines.engine import speed_up
@@ -21,8 +21,9 @@ from pipelines.models import Pretrained, load_pretrained, longest_input, new_cla
 from pipelines.notes import read_notes
 from pipelines.prefix import Prefix, kept
 from pipelines.provenance import Facts, facts_of, note_session
-from pipelines.segment import SegmentJob
-from pipelines.tokens import cached, content_of
+from pipelines.scratch.checkpoint import Recipe, checkpoint
+from pipelines.segment import InfeasibleError, SegmentJob
+from pipelines.tokens import cached, content_of, tells_case
 from pipelines.train import Material, Trainee, new_trainee
 
 Key = TypeVar("Key")
@@ -58,13 +59,15 @@ class Workbench:
 
     def warm_up(self, dataset: Dataset, config: RunConfig, *, cache: Path) -> None:
         """Load a model and the data encoded for it. Raises `ModelError` for what the model cannot do."""
-        pretrained = self._checkpoint(config, dataset)
+        pretrained = self._checkpoint(config, dataset, cache=cache)
         limit = longest_input(pretrained.config)
         if limit is not None and config.tokens.max_length > limit:
             raise ModelError(
                 f"tokens.max_length: {config.tokens.max_length} is beyond the {limit} positions of model "
                 f"{pretrained.name!r}"
             )
+        if fault := _fault_of_tokens(pretrained, config):
+            raise ModelError(f"{fault}; leave it out, or choose a cased checkpoint")
         adapt.check(pretrained.config, config)
         for split in ("train", "select"):
             material(dataset, split, pretrained, config=config, cache=cache)
@@ -72,7 +75,8 @@ class Workbench:
     def facts(self, job: SegmentJob) -> Facts:
         """What the job's trial would depend on here. Raises `ModelError` for a model that cannot be used."""
         dataset = self.dataset(job.data)
-        return facts_of(job.config, data=dataset.digest, pretrained=self._checkpoint(job.config, dataset))
+        pretrained = self._checkpoint(job.config, dataset, cache=job.cache)
+        return facts_of(job.config, data=dataset.digest, pretrained=pretrained)
 
     def trial(self, job: SegmentJob) -> Trial:
         """The job's trial: the one held in memory, else from its newest checkpoint, else fresh."""
@@ -91,10 +95,19 @@ class Workbench:
             self._trial.trainee.accelerator.free_memory()
             self._trial = None
 
-    def _checkpoint(self, config: RunConfig, dataset: Dataset) -> Pretrained:
-        model = config.model.model_copy(update={"dropout": None})
-        key = digest(model.model_dump_json(), *dataset.labels)
-        return _kept(self._pretrained, key, lambda: load_pretrained(model, labels=dataset.labels))
+    def _checkpoint(self, config: RunConfig, dataset: Dataset, *, cache: Path) -> Pretrained:
+        model, content = config.model.model_copy(update={"dropout": None}), content_of(dataset.digest, "train")
+        recipe = Recipe.of(config)
+        made = recipe and recipe.place(content, cache)
+
+        def load() -> Pretrained:
+            if recipe is None:
+                return load_pretrained(model, labels=dataset.labels)
+            place = checkpoint(recipe, lambda: dataset.splits["train"].texts, content=content, home=cache)
+            found = load_pretrained(ModelConfig(name=str(place)), labels=dataset.labels)
+            return replace(found, name=model.name)
+
+        return _kept(self._pretrained, digest(model.model_dump_json(), str(made), *dataset.labels), load)
 
     def _with_prefix(self, trainee: Trainee, *parts: Material, job: SegmentJob) -> list[Material]:
         """The materials with what the trainee's frozen layers make of them."""
@@ -114,7 +127,9 @@ class Workbench:
 
     def _pick_up(self, job: SegmentJob) -> Trial:
         dataset = self.dataset(job.data)
-        pretrained = self._checkpoint(job.config, dataset)
+        pretrained = self._checkpoint(job.config, dataset, cache=job.cache)
+        if fault := _fault_of_tokens(pretrained, job.config):  # of one proposal among others: it is left out
+            raise InfeasibleError(fault)
         train = material(dataset, "train", pretrained, config=job.config, cache=job.cache)
         select = material(dataset, "select", pretrained, config=job.config, cache=job.cache)
         network = new_classifier(pretrained, dropout=job.config.model.dropout, seed=job.config.seed)
@@ -152,6 +167,13 @@ def material(dataset: Dataset, split: SplitName, pretrained: Pretrained, *, conf
         home=cache,
     )
     return Material(encoded, part.labels, pretrained.tokenizer.pad_token_id)
+
+
+def _fault_of_tokens(pretrained: Pretrained, config: RunConfig) -> str | None:
+    """Why a model's texts cannot be read so; None where they can."""
+    if config.tokens.lowercase and not tells_case(pretrained.tokenizer):
+        return f"tokens.lowercase: the tokenizer of {pretrained.name!r} lower-cases by itself, so nothing would change"
+    return None
 
 
 def fingerprint(job: SegmentJob, dataset: Dataset) -> str:

@@ -204,11 +204,24 @@ def test_imbalance_is_not_mentioned_where_there_is_none(counts):
 
 def test_limits_and_usage_name_the_length_and_the_model():
     card = render_card(facts(name="my model", max_length=4096))
-    assert "Only the first or last 4,096 tokens of a text are read" in card
+    assert "Only the first 4,096 tokens of a text are read" in card
     assert "hpo pull 'my model' model" in card
     assert 'pipeline("text-classification", model="model", truncation=True, max_length=4096)' in card
     assert 'mlflow.pyfunc.load_model("models:/my model@champion")' in card
     assert "- Trained on a laptop." in card
+
+
+def test_card_says_what_transformers_alone_would_leave_out():
+    differs = "With transformers alone, answers differ"
+    assert differs not in render_card(facts(truncation="tail"))
+    card = render_card(facts(truncation="head_tail", lowercase=True, normalize="nfkc", max_length=512))
+    assert "the beginning and the end (a quarter and three quarters) of at most 512 tokens of a text are read" in card
+    assert f"**{differs}**: `hpo` and MLflow normalize each text (Unicode's NFKC, each run of white space" in card
+    assert (
+        "white space one blank), lower-case it and keep both ends of a long one (`tokens.truncation: head_tail`; "
+        in card
+    )
+    assert f"**{differs}**: `hpo` and MLflow lower-case it before" in render_card(facts(lowercase=True))
 
 
 def test_python_in_the_card_compiles():

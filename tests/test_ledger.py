@@ -118,6 +118,13 @@ def test_a_changed_definition_is_refused_with_every_difference() -> None:
     ]
 
 
+def test_a_study_from_before_there_was_a_setting_goes_on_with_its_default() -> None:
+    before = {"seed": 0, "run.train.epochs": 2.0}
+    refuse_changes("toy", before, before | {"run.tokens.lowercase": False})
+    with pytest.raises(ConfigError, match=r"run\.tokens\.lowercase: was False, is True"):
+        refuse_changes("toy", before, before | {"run.tokens.lowercase": True})
+
+
 @shows("database away", "A")
 @pytest.mark.parametrize("opened", [Ledger, open_storage])
 @pytest.mark.parametrize(

@@ -255,6 +255,8 @@ def an_encoded(patient: Patient, name: str, content: str | None) -> None:
     a_file(patient.home / f"cache/encoded/prefixes/{name}/states.bin")
     known = {} if content is None else {"content": content, "rows": f"rows of {name}"}
     write_json(patient.home / f"cache/encoded/{name}/manifest.json", known)
+    a_file(patient.home / f"cache/encoded/scratch/{name}/model.safetensors")
+    write_json(patient.home / f"cache/encoded/scratch/{name}/manifest.json", known)
     rows = {} if content is None else {"rows": f"rows of {name}"}
     write_json(patient.home / f"cache/encoded/prefixes/{name}/manifest.json", rows)
 
@@ -269,11 +271,12 @@ def test_encoded_texts_stay_as_long_as_an_unfinished_study_uses_their_data(patie
     gone = {"theirs"} if not over else {"ours", "theirs", "whose"}
     found = free(patient.places)
     assert {one.what for one in found.leftovers} == {
-        f"cache/encoded/{folder}{name}" for name in gone for folder in ("", "prefixes/")
+        f"cache/encoded/{folder}{name}" for name in gone for folder in ("", "prefixes/", "scratch/")
     }
-    left = {path.name for path in (patient.home / "cache/encoded").iterdir()} - {"prefixes"}
+    left = {path.name for path in (patient.home / "cache/encoded").iterdir()} - {"prefixes", "scratch"}
     assert left == {"ours", "theirs", "whose"} - gone
-    assert {path.name for path in (patient.home / "cache/encoded/prefixes").iterdir()} == left
+    for folder in ("prefixes", "scratch"):
+        assert {path.name for path in (patient.home / "cache/encoded" / folder).iterdir()} == left
 
 
 def test_of_copies_of_versions_those_stay_that_an_alias_names(patient: Patient) -> None:

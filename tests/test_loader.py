@@ -255,6 +255,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         edit("hpo.json", truncation="middle"),
         "{model}/hpo.json: damaged (max_length 12, truncation middle); pull the model again",
     ),
+    "facts of another lower-casing": (
+        edit("hpo.json", lowercase="yes"),
+        "{model}/hpo.json: damaged (lowercase yes, normalize none); pull the model again",
+    ),
+    "facts of another normalization": (
+        edit("hpo.json", normalize="nfd"),
+        "{model}/hpo.json: damaged (lowercase False, normalize nfd); pull the model again",
+    ),
     "thresholds of another number of classes": (
         edit("hpo.json", calibration={"thresholds": [0.2, 0.3, 0.5]}),
         "{model}/hpo.json: damaged (thresholds [0.2, 0.3, 0.5]); pull the model again",
@@ -272,8 +280,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "{model}/hpo.json: damaged (",
     ),
     "M13 newer schema": (
-        edit("hpo.json", schema=2),
-        "{model}: written by a newer version (schema 2); update hpo-finetune",
+        edit("hpo.json", schema=3),
+        "{model}: written by a newer version (schema 3); update hpo-finetune",
     ),
     "M06 module beside it": (
         lambda model: (model / "evil.py").write_text(RUNS.format(mark=str(model.parent / "ran"))),

@@ -16,10 +16,11 @@ from pipelines import workbench as workbench_module
 from pipelines.batches import evaluation_steps
 from pipelines.checkpoint import read_sound_manifest
 from pipelines.config import replaced
-from pipelines.data import Dataset
+from pipelines.data import Dataset, save_dataset
 from pipelines.errors import ModelError
 from pipelines.files import sha256
 from pipelines.journal import read_journal
+from pipelines.loader import open_model
 from pipelines.notes import Notes, read_notes
 from pipelines.predictions import read_parquet
 from pipelines.run import run, train_segment, warm_up
@@ -720,3 +721,35 @@ def test_length_beyond_the_model_is_refused_on_warm_up(
         assert str(caught.value) == (
             f"tokens.max_length: {limit + 1} is beyond the {limit} positions of model {str(tiny_checkpoints[family])!r}"
         )
+
+
+def test_lower_casing_that_would_change_nothing_is_refused_for_a_study_and_left_out_as_a_proposal(
+    workbench: Workbench, tiny_checkpoints: dict[str, Path], toy_data_dir: Path, tmp_path: Path
+) -> None:
+    job = make_job(tiny_checkpoints["bert"], toy_data_dir, tmp_path, **{"tokens.lowercase": True})
+    fault = f"tokens.lowercase: the tokenizer of {str(tiny_checkpoints['bert'])!r} lower-cases by itself, so nothing"
+    with pytest.raises(ModelError) as caught:
+        warm_up(WarmUpJob((job.config,), toy_data_dir, job.cache), watch=Unwatched())
+    assert str(caught.value) == f"{fault} would change; leave it out, or choose a cased checkpoint"
+    with pytest.raises(InfeasibleError, match=r"lower-cases by itself, so nothing would change$"):
+        train_segment(job, watch=Unwatched())
+    cased = make_job(tiny_checkpoints["roberta"], toy_data_dir, tmp_path, **{"tokens.lowercase": True})
+    warm_up(WarmUpJob((cased.config,), toy_data_dir, job.cache), watch=Unwatched())
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_exported_model_reads_texts_as_its_training_did(
+    workbench: Workbench, tiny_checkpoints: dict[str, Path], toy_dataset: Dataset, tmp_path: Path
+) -> None:
+    select = toy_dataset.splits["select"]
+    shouted = replace(select, texts=[text.upper().replace(" ", "  ") for text in select.texts])
+    dataset = replace(toy_dataset, splits={**toy_dataset.splits, "select": shouted})
+    save_dataset(dataset, tmp_path / "data")
+    ways = {"truncation": "head_tail", "lowercase": True, "normalize": "nfkc", "max_length": 9}
+    job = make_job(tiny_checkpoints["gpt2"], tmp_path / "data", tmp_path, **{f"tokens.{k}": v for k, v in ways.items()})
+    assert run(job).finished
+    trained = read_parquet(job.directory / "artifacts" / "predictions.parquet")
+    served = open_model(job.directory / "model", device="cpu")
+    assert served.probabilities(shouted.texts) == pytest.approx(trained.probabilities, abs=1e-5)
+    served.reading = replace(served.reading, lowercase=False)
+    assert abs(served.probabilities(shouted.texts) - trained.probabilities).max() > 0.01

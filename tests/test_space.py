@@ -55,7 +55,15 @@ def test_a_choice_keeps_its_type() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["tokens.max_length", "train.batch_size", "train.micro_batch_size", "train.frozen_layers", "lora.rank"],
+    [
+        "tokens.max_length",
+        "train.batch_size",
+        "train.micro_batch_size",
+        "train.frozen_layers",
+        "lora.rank",
+        "scratch.layers",
+        "scratch.heads",
+    ],
 )
 def test_a_whole_number_is_searched_in_whole_numbers(address: str) -> None:
     found = [values[address] for values, _ in proposals(a_spec({address: {"low": 4, "high": 9}}))]

@@ -1,3 +1,4 @@
+import math
 import re
 import shlex
 
@@ -5,13 +6,16 @@ import pytest
 from typer.testing import CliRunner
 
 from hpo.cli import app
+from hpo.contrasts.variants import addresses
 from hpo.scheduling import rungs, scheduling
-from hpo.space import address_of, default_trials, trial_config
+from hpo.space import address_of, default_trials, grid_of, trial_config
 from hpo.specfile import read_spec, shipped_studies
 from pipelines.config import flatten
 from pipelines.families import FAMILIES, family_called
 
-NAMES = ["bert", "distilbert", "gpt2", "quickstart", "roberta", "sentiment"]
+NAMES = ["bert", "distilbert", "gpt2", "quickstart", "roberta", "sentiment", "tokenizations", "vocabularies"]
+GRIDS = ["tokenizations", "vocabularies"]  # they compare, and look for no winner
+SEARCHES = [name for name in NAMES if name not in GRIDS]
 FAMILY_STUDIES = ["bert", "distilbert", "gpt2", "roberta"]
 # What a comment shows as the user's own data and directories, to be there when the example is tried.
 OWN_DATA = "reviews.csv"
@@ -60,7 +64,7 @@ def test_a_shipped_study_is_free_of_faults_and_named_like_its_file(name):
     spec = read_spec(name)
     assert spec.name == name
     assert spec.description
-    assert spec.register_as == "sentiment"
+    assert spec.register_as == (None if name in GRIDS else "sentiment")
     assert spec.run.data.source == "sample:movies"
 
 
@@ -79,7 +83,7 @@ def test_the_list_shows_what_each_study_is_for():
         assert len(purpose.split()) > 5
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SEARCHES)
 def test_the_known_good_defaults_lie_inside_the_ranges(name):
     spec = read_spec(name)
     for model in spec.models:
@@ -93,13 +97,13 @@ def test_the_known_good_defaults_lie_inside_the_ranges(name):
 def test_every_command_in_the_comments_works(name, examples_place):
     found = commands(text_of(name))
     assert [name] in found  # the launch line
-    assert len(found) == {"quickstart": 2, "sentiment": 6}.get(name, 5)
+    assert len(found) == {"quickstart": 2, "sentiment": 6, "vocabularies": 4}.get(name, 5)
     for study, *overrides in found:
         spec = read_spec(study, overrides)
         assert spec != read_spec(name) or not overrides
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "quickstart"])
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name != "quickstart"])
 def test_other_data_in_a_comment_goes_under_another_name_and_model(name):
     """Scores on other rows cannot be compared, neither within a study nor between champion and challenger."""
     others = [
@@ -158,3 +162,24 @@ def test_no_trial_of_sentiment_is_compared_with_the_end_of_a_shorter_one():
         for longer in epochs:
             points = {longer * part for part in parts}
             assert shorter * spec.run.train.evaluations not in points or longer <= shorter
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_study_that_compares_trains_each_variant_to_its_end_once_with_one_seed(name):
+    spec = read_spec(name)
+    assert scheduling(spec).name == "full"
+    assert (spec.pruner.name, spec.confirm.finalists) == ("nop", 0)
+    assert spec.budget.trials == math.prod(len(values) for values in grid_of(spec).values())
+    assert default_trials(spec)  # every model is known
+    asked = re.search(r"hpo compare (\S+) --by (\S+)", text_of(name))
+    assert asked[1] == name
+    assert set(addresses(asked[2].split(","))) >= set(spec.space)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_second_seed_of_a_study_that_compares_is_a_study_of_its_own(name, examples_place):
+    second = next(command for command in commands(text_of(name)) if "run.seed=1" in command)
+    spec = read_spec(name, second[1:])
+    assert (spec.run.seed, spec.name) == (1, f"{name}-1")
+    assert spec.run.model_copy(update={"seed": 0}) == read_spec(name).run
+    assert f"hpo compare {name} {spec.name} --by " in text_of(name)

@@ -15,17 +15,18 @@ from tokenizers.processors import TemplateProcessing
 
 from pipelines.data import Dataset
 from pipelines.errors import ConfigError
+from pipelines.scratch.tokenizer import KINDS, drawn
 from pipelines.tokenization import corpus as corpus_module
 from pipelines.tokenization import training
 from pipelines.tokenization.candidates import Candidate, named_apart
 from pipelines.tokenization.comparison import Comparison, compare
-from pipelines.tokenization.corpus import Corpus, drawn
+from pipelines.tokenization.corpus import Corpus
 from pipelines.tokenization.examples import Piece, choose_examples, pieces_of_text
 from pipelines.tokenization.lengths import Cut, Recommended, grid, in_percent, recommend
 from pipelines.tokenization.measuring import Measures, measure
 from pipelines.tokenization.page import render
 from pipelines.tokenization.survival import TRAITS, Survival, survivals
-from pipelines.tokenization.training import KINDS, train_candidates
+from pipelines.tokenization.training import train_candidates
 from tests import tiny
 
 _LICENSE = Path(__file__).parents[1] / "LICENSE"
@@ -375,7 +376,7 @@ class TestVerdict:
     def test_it_names_the_thriftiest_what_is_lost_and_the_length(self) -> None:
         one = whole_words("good", "film", "2", name="low", lower=True)
         assert self.said(one, texts=["Good film 2"] * 4) == (
-            "low needs 1.00 tokens a word. low loses case. Take max_length 16: it cuts nothing."
+            "low needs 1.00 tokens a word. low loses case. Take tokens.max_length 16: it cuts nothing."
         )
 
     def test_several_checkpoints_are_ranked_and_a_vocabulary_of_ones_own_is_weighed(self) -> None:
@@ -387,7 +388,7 @@ class TestVerdict:
         assert re.match(
             r"letters needs \d\.\d\d tokens a word\. A vocabulary of the data's own \(unigram 90, \d\.\d\d\) would "
             r"need \d\d\.\d % fewer tokens than letters, but no pretrained model has it\. "
-            r"Take max_length \d+: it cuts ",
+            r"Take tokens.max_length \d+: it cuts ",
             said,
         )
         both = self.said(halves, whole_words("film", name="whole"), texts=["the film film"] * 4)
@@ -400,14 +401,14 @@ class TestVerdict:
         assert said == (
             f"Do not use empty: it makes no token of these texts; {why} "
             f"Do not use words: it does not know 100 % of the characters; {why} "
-            "sound needs 1.00 tokens a word. Take max_length 16: it cuts nothing."
+            "sound needs 1.00 tokens a word. Take tokens.max_length 16: it cuts nothing."
         )
 
     def test_lengths_that_differ_are_named_for_each(self) -> None:
         (pairs,) = train_candidates(["bytes"], [261], TEXTS)
         pairs = a_candidate("pairs", pairs.backend, unknown=None)
         said = self.said(whole_words("word", name="words"), pairs, texts=["word " * 10] * 4)
-        assert said.endswith("Take max_length 16 for words, 64 for pairs.")
+        assert said.endswith("Take tokens.max_length 16 for words, 64 for pairs.")
 
     def test_what_was_measured_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         found = compare([whole_words("a")], a_dataset(["a b"] * 6, ["a"] * 3))

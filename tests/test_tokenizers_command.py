@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from hpo.cli import app
-from pipelines.config import ModelConfig, TokensConfig
+from pipelines.config import ModelConfig, RunConfig, TokensConfig, replaced
 from pipelines.errors import ConfigError, DataError, ModelError, StorageError, UserError
 from pipelines.families import locate
 from pipelines.models import load_tokenizer
@@ -72,6 +72,10 @@ def test_checkpoints_and_trained_tokenizers_are_compared_and_kept_in_mlflow(
     assert (by_name["bert"]["positions"], by_name["gpt2"]["positions"]) == (512, 1024)
     assert (by_name["bert"]["special_tokens_per_text"], by_name["gpt2"]["special_tokens_per_text"]) == (2, 0)
     page = Path("page.html").read_text()
+    for name, model in (("bert", str(tiny_checkpoints["bert"])), ("wordpiece 120", "scratch:wordpiece-120")):
+        assert by_name[name]["settings"] == {"model.name": model, "tokens.max_length": by_name[name]["max_length"]}
+        assert replaced(RunConfig(), by_name[name]["settings"]).model.name == model
+        assert f"<code>model.name={model} tokens.max_length={by_name[name]['max_length']}</code>" in page
     (run,) = runs(home)
     assert done.stderr.splitlines()[-1] == f"kept in MLflow: experiment tokenizers, run {run.info.run_id}"
     assert (run.info.status, run.info.run_name) == ("FINISHED", "reviews.csv")

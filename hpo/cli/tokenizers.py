@@ -49,7 +49,7 @@ def tokenizers(
     as_json: AsJson = False,
     tracking_uri: Tracking = None,
 ) -> None:
-    """Compare tokenizers on your texts: tokens a word, what is unknown or lost, and which max_length to take.
+    """Compare tokenizers on your texts: tokens a word, what is unknown or lost, and which tokens.max_length to take.
 
     Of more than 10,000 texts of the train split a sample is measured. The run is kept in MLflow, experiment
     `tokenizers`.
@@ -166,7 +166,7 @@ def _print(found: "Comparison") -> None:
     for table in (_costs(found), _survival(found), _lengths(found)):
         console.print(table)
     for one in found.measures:
-        console.print(f"{one.candidate.name}: max_length {one.recommended.length} {one.recommended.reason}")
+        console.print(f"{one.candidate.name}: tokens.max_length {one.recommended.length} {one.recommended.reason}")
     for example in found.examples:
         console.print(_example(example.text, example.lines()))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.config import ModelConfig
-from pipelines.errors import ModelError
 from pipelines.families import FAMILIES
+from pipelines.tokens import backend_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,8 @@ class Candidate:
     """Id of the unknown token; None where there is none."""
     positions: int | None
     """The longest input of its model, in tokens, special ones included; None where there is no limit or no model."""
+    model: str | None = None
+    """What `model.name` takes to train with it; None for a tokenizer without a model."""
 
     @property
     def specials(self) -> int:
@@ -59,9 +61,7 @@ def _load(name: str) -> Candidate:
 
     model = ModelConfig(name=name)
     tokenizer = load_tokenizer(model)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ModelError(f"model {name!r} cannot be used: it has no fast tokenizer (tokenizer.json)")
+    backend = backend_of(tokenizer)
     backend.no_truncation()  # what its tokenizer.json cuts at or pads to is no trait of the tokenizer
     backend.no_padding()
     directory = Path(name).expanduser()
@@ -73,6 +73,7 @@ def _load(name: str) -> Candidate:
         backend=backend,
         unknown=tokenizer.unk_token_id,
         positions=_stated(tokenizer) if bare else longest_input(load_config(model, labels=("a", "b"))),
+        model=None if bare else name,
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.data import Dataset
+from pipelines.scratch.tokenizer import SEED
 from pipelines.tokenization.candidates import Candidate
-from pipelines.tokenization.corpus import SEED, Corpus
+from pipelines.tokenization.corpus import Corpus
 from pipelines.tokenization.examples import Example, choose_examples
 from pipelines.tokenization.measuring import Measures, measure
 from pipelines.tokenization.verdict import verdict
@@ -91,6 +92,7 @@ def _as_json(one: Measures) -> dict[str, Any]:
         "truncation": [asdict(cut) for cut in one.cuts],
         "max_length": recommended.length,
         "max_length_reason": recommended.reason,
+        "settings": one.settings,
         "texts_per_second": one.texts_per_second,
     }
 

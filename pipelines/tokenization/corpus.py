@@ -8,17 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.scratch.tokenizer import drawn
+
 SAMPLE = 10_000
 """Of more texts, so many are drawn: rates of 10,000 texts are known to a fraction of a per cent."""
-SEED = 0
-
-
-def drawn(texts: Sequence[str], limit: int) -> list[str]:
-    """All texts, or `limit` of them in their order: always the same for the same texts."""
-    if len(texts) <= limit:
-        return list(texts)
-    rows = np.sort(np.random.default_rng(SEED).choice(len(texts), size=limit, replace=False))
-    return [texts[row] for row in rows.tolist()]
 
 
 @dataclass(frozen=True, eq=False)

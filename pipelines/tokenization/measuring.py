@@ -84,6 +84,12 @@ class Measures:
         """The `max_length` to take."""
         return recommend(self.cuts)
 
+    @property
+    def settings(self) -> dict[str, str | int]:
+        """What a study that takes this tokenizer and length says, by address."""
+        named = {"model.name": self.candidate.model} if self.candidate.model is not None else {}
+        return {**named, "tokens.max_length": self.recommended.length}
+
 
 def measure(candidate: Candidate, corpus: Corpus, unseen: Corpus | None) -> Measures:
     """Everything about one tokenizer on `corpus`, and its rates on the `unseen` texts."""

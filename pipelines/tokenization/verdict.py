@@ -75,8 +75,10 @@ def _own(trained: Sequence[Measures], checkpoints: Sequence[Measures]) -> str:
 def _lengths(judged: Sequence[Measures]) -> str:
     lengths = {one.candidate.name: one.recommended.length for one in judged}
     if len(set(lengths.values())) > 1:
-        return f"Take max_length {', '.join(f'{length} for {name}' for name, length in lengths.items())}."
-    return f"Take max_length {judged[0].recommended.length}: it {judged[0].recommended.reason.partition(';')[0]}."
+        return f"Take tokens.max_length {', '.join(f'{length} for {name}' for name, length in lengths.items())}."
+    return (
+        f"Take tokens.max_length {judged[0].recommended.length}: it {judged[0].recommended.reason.partition(';')[0]}."
+    )
 
 
 def _listing(names: Sequence[str]) -> str:
