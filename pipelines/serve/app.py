@@ -1,8 +1,7 @@
 """The HTTP interface: pages, and what stands behind each."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,10 +38,10 @@ from pipelines.serve.schema import (
 from pipelines.serve.served import Shelf
 
 _PAGE = Path(__file__).parent / "page"
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 ASSETS: Mapping[str, tuple[str, str]] = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/assets/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/assets/style.css": ("style.css", "text/css; charset=utf-8"),
+    **{f"/assets/{path.name}": (path.name, _TYPES[path.suffix]) for path in _PAGE.glob("*.*") if path.suffix in _TYPES},
 }
 """The only files that are given out."""
 _WORDS = {
@@ -85,20 +84,12 @@ def build(shelf: Shelf, *, settings: Settings, metrics: Metrics) -> ASGIApp:
     metrics.watch_queue(lambda: batcher.waiting)
     reports = Reports(settings.reports) if settings.reports else None
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        batcher.close()
-        if reports is not None:
-            reports.close()
-
     inside = FastAPI(
         title="hpo serve",
         description="A text classifier.",
         version="1",
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
         redirect_slashes=False,
     )
     for kind in (HTTPException, RequestValidationError):

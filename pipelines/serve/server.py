@@ -9,9 +9,10 @@ from starlette.types import ASGIApp
 
 from pipelines.errors import ConfigError
 from pipelines.serve.app import build
+from pipelines.serve.border import HEAD_BYTES
 from pipelines.serve.limits import Limits, Settings
 from pipelines.serve.metrics import Metrics
-from pipelines.serve.protocol import HEAD_BYTES, within
+from pipelines.serve.protocol import within
 from pipelines.serve.served import Shelf
 from pipelines.serve.sources import Source
 from pipelines.serve.watch import Watch
@@ -43,7 +44,7 @@ def configured(app: ASGIApp, limits: Limits) -> uvicorn.Config:
         app,
         http=within(limits.seconds),
         ws="none",
-        lifespan="on",
+        lifespan="off",
         access_log=False,
         log_level="warning",
         server_header=False,
