@@ -188,6 +188,14 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         listen("203.0.113.1", 0)
 
 
+def test_answers_leave_at_once() -> None:
+    """Without TCP_NODELAY head and body of an answer are 40 ms apart."""
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_only_names_that_are_given_lead_to_a_server_for_the_network() -> None:
     loopback = {"127.0.0.1", "localhost", "[::1]"}
     assert host_names("127.0.0.1", []) == loopback
