@@ -221,7 +221,11 @@ def test_a_model_that_hangs_is_not_waited_for() -> None:
         status, _, body = parsed(send(port, post(GOOD)))
         assert (status, body["error"]["code"]) == (503, "no_answer_in_time")
         assert SECONDS <= time.monotonic() - start < 3 * SECONDS
+        head = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        assert code(send(port, head)) == (503, "stuck")
         going.set()
+        time.sleep(0.1)
+        assert parsed(send(port, head))[0] == 200
         assert parsed(send(port, post(GOOD)))[0] == 200
 
 

@@ -41,7 +41,7 @@ class Batcher:
         self._limits, self._seen = limits, seen
         self._queue: deque[_Asked] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._computing = False
+        self._since: float | None = None  # when the batch that is computed began
         self._shared = False  # the last batch answered several requests
         self._timer: asyncio.TimerHandle | None = None
 
@@ -49,6 +49,11 @@ class Batcher:
     def full(self) -> bool:
         """Whether a further text would be refused."""
         return self.waiting >= self._limits.waiting
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a batch is computed for longer than anybody waits."""
+        return self._since is not None and monotonic() - self._since > self._limits.seconds
 
     async def ask(self, model: Model, texts: Sequence[str]) -> list[Any]:
         """The model's answers. Raises `Refusal` (503) where too many texts wait, and whatever the model raises."""
@@ -58,7 +63,7 @@ class Batcher:
         asked = _Asked(model, texts, loop.create_future())
         self._queue.append(asked)
         self.waiting += len(texts)
-        if not self._computing:
+        if self._since is None:
             self._begin_soon(loop)
         return await asked.answered
 
@@ -83,7 +88,7 @@ class Batcher:
         if not batch:
             self._shared = False
             return
-        self._computing, self._shared = True, len(batch) > 1
+        self._since, self._shared = monotonic(), len(batch) > 1
         self._seen(sum(len(asked.texts) for asked in batch))
         future = self._thread.submit(_computed, batch)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._tell, batch, done, loop))
@@ -111,7 +116,7 @@ class Batcher:
     def _tell(
         self, batch: list[_Asked], done: "Future[list[list[Any] | Exception]]", loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._computing = False
+        self._since = None
         for asked, found in zip(batch, done.result(), strict=True):
             if asked.answered.done():
                 continue
