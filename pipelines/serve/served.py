@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from pipelines.export import FACTS_FILE
+from pipelines.files import read_json
+from pipelines.hpo_classifier import Reading
 from pipelines.serve.refusal import Refusal
 from pipelines.serve.schema import ModelName, Prediction, Score
 
@@ -18,8 +21,13 @@ Floats = NDArray[np.float64]
 class Runtime(Protocol):
     """What computes: PyTorch's classifier, or one of another library with the same answers."""
 
-    labels: tuple[str, ...]
-    max_length: int
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that it reads of a text at most."""
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """(texts, classes)"""
@@ -73,14 +81,15 @@ class Served:
 class TooLong:
     """Whether a text has more tokens than a model reads, special ones included."""
 
-    def __init__(self, directory: Path, max_length: int) -> None:
-        """From the `tokenizer.json` of a verified model."""
-        self._tokenizer, self._max_length = Tokenizer.from_file(str(directory / "tokenizer.json")), max_length
+    def __init__(self, directory: Path) -> None:
+        """From the `tokenizer.json` and the facts of a verified model."""
+        self._reading = Reading.of(read_json(directory / FACTS_FILE))
+        self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self._tokenizer.no_truncation()
 
     def __call__(self, text: str) -> bool:
-        """Whether the end, or the beginning, of this text is not read."""
-        return len(self._tokenizer.encode(text)) > self._max_length
+        """Whether some of this text is not read."""
+        return len(self._tokenizer.encode(self._reading.prepared(text))) > self._reading.max_length
 
 
 class Shelf:

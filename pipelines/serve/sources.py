@@ -62,7 +62,7 @@ class RegistrySource:
             directory = registry.pulled(self._client, found, self._cache)
             kind, runtime = open_runtime(directory, self._kind, say=self._say)
             facts = facts_of(directory, self._client, found)
-        return Served(self.name, version, kind, runtime, TooLong(directory, runtime.max_length), facts)
+        return Served(self.name, version, kind, runtime, TooLong(directory), facts)
 
 
 class DirectorySource:
@@ -86,5 +86,5 @@ class DirectorySource:
         """Verified, proved, and opened in the runtime."""
         directory = self._directory
         kind, runtime = open_runtime(directory, self._kind, say=self._say)
-        too_long = TooLong(directory, runtime.max_length)
+        too_long = TooLong(directory)
         return Served(directory.resolve().name, version, kind, runtime, too_long, own_facts(directory))
