@@ -178,15 +178,21 @@ def select_predictions(client: MlflowClient, version: ModelVersion) -> Predictio
 
     Raises `ModelError` where the run keeps none.
     """
+    return _predictions(client, version, "predictions.parquet")
+
+
+def test_predictions(client: MlflowClient, version: ModelVersion) -> Predictions:
+    """The same of the locked test split."""
+    return _predictions(client, version, "test/predictions.parquet")
+
+
+def _predictions(client: MlflowClient, version: ModelVersion, artifact: str) -> Predictions:
     import mlflow.artifacts
 
     with tempfile.TemporaryDirectory() as beside:
         try:
             path = mlflow.artifacts.download_artifacts(
-                run_id=version.run_id,
-                artifact_path="predictions.parquet",
-                dst_path=beside,
-                tracking_uri=client.tracking_uri,
+                run_id=version.run_id, artifact_path=artifact, dst_path=beside, tracking_uri=client.tracking_uri
             )
         except (MlflowException, OSError) as error:
             name = f"{version.name}/{version.version}"

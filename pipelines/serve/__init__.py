@@ -1,0 +1,1 @@
+"""A registered model behind HTTP: checked requests, answers in batches, and a new champion without a failed request."""
