@@ -39,10 +39,10 @@ from pipelines.serve.schema import (
 from pipelines.serve.served import Shelf
 
 _PAGE = Path(__file__).parent / "page"
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 ASSETS: Mapping[str, tuple[str, str]] = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/assets/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/assets/style.css": ("style.css", "text/css; charset=utf-8"),
+    **{f"/assets/{path.name}": (path.name, _TYPES[path.suffix]) for path in _PAGE.glob("*.*") if path.suffix in _TYPES},
 }
 """The only files that are given out."""
 _WORDS = {

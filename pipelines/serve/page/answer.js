@@ -1,7 +1,7 @@
 /** One model's answer to one text: label, probabilities, what each word does, and a way to say that it is wrong. */
 
 import { Bars } from "./bars.js";
-import { button, element, percent } from "./dom.js";
+import { button, counted, element, percent } from "./dom.js";
 import { ask, served } from "./server.js";
 
 const NOTHING = 0.005; // half a point of probability: smaller effects are not shown
@@ -83,17 +83,26 @@ function word(letters, effect, strength) {
   return marked;
 }
 
-const points = (effect) => `${effect > 0 ? "+" : "−"}${Math.round(100 * Math.abs(effect)) || 1}`;
+const magnitude = (effect) => Math.max(1, Math.round(100 * Math.abs(effect)));
+const points = (effect) => `${effect > 0 ? "+" : "−"}${magnitude(effect)}`;
 
 function legend(text, { label, words: effects }) {
   const rest = text.slice(effects.at(-1)?.end ?? 0);
-  const key = element("p", { class: "legend" },
-    element("span", { class: "key for" }, element("span", { class: "letters" }, "+")), ` speaks for ${label} `,
-    element("span", { class: "key against" }, element("span", { class: "letters" }, "−")), " speaks against it");
-  const method = element("p", { class: "quiet" },
-    "leave-one-out: how the probability changes without the word", element("span", { class: "unit" }, ", in points of a hundred"));
-  const cut = /[\p{L}\p{N}]/u.test(rest) && element("p", { class: "quiet" }, `Measured for the first ${effects.length} words.`);
-  return [key, method, cut].filter(Boolean);
+  const said = [`leave-one-out: how the probability changes without the word. ${exampleOf(text, effects)}`];
+  if (/[\p{L}\p{N}]/u.test(rest)) said.push(`Measured for the first ${effects.length} words.`);
+  const key = element("p", { class: "legend" }, keyOf("for", "+", `speaks for ${label}`), keyOf("against", "−", "speaks against it"));
+  return [key, ...said.map((words) => element("p", { class: "quiet" }, words))];
+}
+
+const keyOf = (kind, sign, meaning) =>
+  element("span", { class: "entry" }, element("span", { class: `key ${kind}` }, element("span", { class: "letters" }, sign)), ` ${meaning}`);
+
+/** What a figure means, said of the strongest word. */
+function exampleOf(text, effects) {
+  const strongest = effects.reduce((best, one) => (Math.abs(one.effect) > Math.abs(best.effect) ? one : best), { effect: 0 });
+  if (Math.abs(strongest.effect) < NOTHING) return "No single word changes it by half a point.";
+  const change = `${strongest.effect > 0 ? "falls" : "rises"} by ${counted(magnitude(strongest.effect), "point")}`;
+  return `Without “${text.slice(strongest.start, strongest.end)}” it ${change}.`;
 }
 
 /** A button, and behind it a choice of the right label. */

@@ -6,20 +6,18 @@ import { predict, Refused, served } from "./server.js";
 const MARGIN = 64; // bytes of a request's body around its texts
 
 /**
- * Classify texts in their order. Calls `onAnswer(place, result)` once for each text, where a result is
- * `{ prediction, model }`, or `{ problem }` for a text that cannot be classified, and `onWait(error)` while the server
- * is busy or away. Throws an AbortError once `signal` says so.
+ * Classify texts in their order, with `how` as `{ signal, onAnswer, onWait }`. Calls `onAnswer(place, result)` once for
+ * each text, where a result is `{ prediction, model }`, or `{ problem }` for a text that cannot be classified, and
+ * `onWait(error)` while the server is busy or away. Throws an AbortError once `signal` says so.
  */
-export async function classifyAll(texts, { signal, onAnswer, onWait }) {
+export async function classifyAll(texts, how) {
   const askable = [];
   texts.forEach((text, place) => {
     const problem = fault(text);
-    if (problem) onAnswer(place, { problem });
+    if (problem) how.onAnswer(place, { problem });
     else askable.push(place);
   });
-  for (const places of chunks(askable, texts)) {
-    await classifyChunk(places, texts, { signal, onAnswer, onWait });
-  }
+  for (const places of chunks(askable, texts)) await classifyChunk(places, texts, how);
 }
 
 function fault(text) {
@@ -47,19 +45,21 @@ export function* chunks(places, texts) {
   if (chunk.length) yield chunk;
 }
 
-/** One refused text must not cost the others their answer: it is taken out and the rest is asked again. */
-async function classifyChunk(places, texts, { signal, onAnswer, onWait }) {
-  let left = places;
-  while (left.length) {
-    try {
-      const { predictions, model } = await predict({ texts: left.map((place) => texts[place]) }, { signal, onWait });
-      left.forEach((place, number) => onAnswer(place, { prediction: predictions[number], model }));
-      return;
-    } catch (error) {
-      const bad = error instanceof Refused ? Number(/^texts\[(\d+)\]/.exec(error.where ?? "")?.[1] ?? NaN) : NaN;
-      if (!(bad < left.length)) throw error;
-      onAnswer(left[bad], { problem: error.message });
-      left = left.filter((_, number) => number !== bad);
-    }
+/** One refused text must not cost the others their answer: it is taken out, or looked for by halves. */
+async function classifyChunk(places, texts, how) {
+  try {
+    const { predictions, model } = await predict({ texts: places.map((place) => texts[place]) }, how);
+    places.forEach((place, number) => how.onAnswer(place, { prediction: predictions[number], model }));
+  } catch (error) {
+    const bad = Number(/^texts\[(\d+)\]/.exec(error.where ?? "")?.[1] ?? NaN);
+    if (!(error instanceof Refused) || (!(bad < places.length) && error.status < 500)) throw error;
+    if (places.length === 1) how.onAnswer(places[0], { problem: error.message });
+    else for (const part of parts(places, bad)) await classifyChunk(part, texts, how);
   }
+}
+
+function parts(places, bad) {
+  if (bad < places.length) return [[places[bad]], places.toSpliced(bad, 1)];
+  const half = places.length >> 1;
+  return [places.slice(0, half), places.slice(half)];
 }

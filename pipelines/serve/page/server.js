@@ -19,8 +19,9 @@ export class Refused extends Error {
     Object.assign(this, { status, code: error?.code ?? "unknown", where: error?.where ?? null, wait });
   }
 
+  /** Whether the same question may be answered later: the server says when, and it was not the question's fault. */
   get isBusy() {
-    return this.status === 429 || this.status === 503;
+    return [429, 503].includes(this.status) && this.wait !== null && this.code !== "no_answer_in_time";
   }
 }
 
@@ -76,6 +77,7 @@ async function reach(path, { body, signal, used }) {
 async function refusal(response) {
   const wait = Number.parseFloat(response.headers.get("Retry-After") ?? "");
   const told = await response.json().catch(() => null);
+  if (!told && response.status >= 502) return new Away(); // a proxy says so, not the server
   return new Refused(response.status, told?.error, Number.isFinite(wait) ? wait : null);
 }
 

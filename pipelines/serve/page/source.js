@@ -46,7 +46,7 @@ async function take(file) {
   }
   byId("header").checked = true;
   describe(true);
-  byId("paste").hidden = true;
+  byId("paste").hidden = byId("drop").hidden = true;
   byId("table").hidden = false;
   byId("file-name").textContent = file.name;
 }
@@ -67,7 +67,7 @@ async function read(file) {
 function leave() {
   table = null;
   byId("many-problem").textContent = "";
-  byId("paste").hidden = false;
+  byId("paste").hidden = byId("drop").hidden = false;
   byId("table").hidden = true;
 }
 

@@ -33,8 +33,9 @@ function take(text) {
 /** A card for each model that is asked. */
 function seatModels() {
   const { alias, challenger, version } = served.model;
-  byId("compare-choice").hidden = challenger === null;
-  if (challenger === null) byId("compare").checked = false;
+  const hasRival = challenger !== null && challenger.version !== version;
+  byId("compare-choice").hidden = !hasRival;
+  if (!hasRival) byId("compare").checked = false;
   else byId("compare-words").textContent = `Compare with the challenger, version ${challenger.version}`;
   const compares = byId("compare").checked;
   const servedAs = alias ?? "served model";
