@@ -108,7 +108,8 @@ function showShares(answered) {
   const counts = Object.fromEntries(served.model.labels.map((label) => [label, 0]));
   for (const { prediction } of answered) counts[prediction.label] = (counts[prediction.label] ?? 0) + 1;
   const parts = Object.fromEntries(Object.entries(counts).map(([label, count]) => [label, count / (answered.length || 1)]));
-  shares.show(parts, { words: (part, label) => `${whole(counts[label])} · ${percent(part)}` });
+  const first = Object.keys(counts).reduce((best, label) => (counts[label] > counts[best] ? label : best));
+  shares.show(parts, { first, words: (part, label) => `${whole(counts[label])} · ${percent(part)}` });
 }
 
 function tableRow(result, place) {
@@ -116,7 +117,8 @@ function tableRow(result, place) {
   const cells = result?.prediction
     ? [element("td", {}, result.prediction.label), element("td", {}, percent(result.prediction.probability))]
     : [element("td", { class: "quiet", colspan: "2" }, result?.problem ?? "not yet")];
-  return element("tr", {}, element("td", { class: "quiet" }, whole(numbers[place])), element("td", { class: "text" }, texts[place]), ...cells);
+  return element("tr", {}, element("td", { class: "quiet" }, whole(numbers[place])),
+    element("td", { class: "text" }, element("span", {}, texts[place])), ...cells);
 }
 
 /** All rows as they came, and behind them what the model says. */

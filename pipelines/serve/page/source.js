@@ -12,7 +12,7 @@ let table = null; // { name, rows } of the file that was taken
 /** Connect the inputs; `onChange` is called with each new source. */
 export function startSource(onChange) {
   byId("lines").addEventListener("input", onChange);
-  for (const id of ["column", "header"]) byId(id).addEventListener("change", () => { describe(id === "header"); onChange(); });
+  for (const id of ["column", "header"]) byId(id).addEventListener("change", () => { describe(); onChange(); });
   byId("file").addEventListener("change", async ({ target }) => {
     if (target.files.length) await take(target.files[0]);
     target.value = "";
@@ -45,7 +45,7 @@ async function take(file) {
     return;
   }
   byId("header").checked = true;
-  describe(true);
+  describe(likelyColumn());
   byId("paste").hidden = byId("drop").hidden = true;
   byId("table").hidden = false;
   byId("file-name").textContent = file.name;
@@ -71,12 +71,11 @@ function leave() {
   byId("table").hidden = true;
 }
 
-/** Say what the file holds; with new names of columns, choose the one that most looks like texts. */
-function describe(hasNewNames) {
-  if (hasNewNames) {
-    byId("column").replaceChildren(...names().map((name, place) => element("option", { value: String(place) }, name || `column ${place + 1}`)));
-    byId("column").value = String(likelyColumn());
-  }
+/** Say what the file holds, with the texts of a column. */
+function describe(column = byId("column").value) {
+  const named = (name, place) => element("option", { value: String(place) }, name || `column ${place + 1}`);
+  byId("column").replaceChildren(...names().map(named));
+  byId("column").value = String(column);
   const { rows, texts } = source();
   byId("file-size").textContent = `${counted(rows.length, "row")}, ${counted(names().length, "column")}`;
   byId("preview").replaceChildren(...texts.slice(0, PREVIEWED).map((text) => element("li", {}, text)));

@@ -1,6 +1,7 @@
 /** Type and see: the answers follow the text, and those to older texts are dropped. */
 
 import { AnswerCard } from "./answer.js";
+import { Bars } from "./bars.js";
 import { button, byId, characters, counted, element, percent, sentence, whole } from "./dom.js";
 import { Away, pause, predict, served, server } from "./server.js";
 
@@ -47,8 +48,10 @@ function seatModels() {
 
 function showEmpty() {
   byId("verdict").hidden = true;
+  const labels = new Bars(element("ul", { class: "bars", "aria-label": "Labels" }));
+  labels.show(Object.fromEntries((served.model?.labels ?? []).map((label) => [label, 0])), { words: () => "" });
   byId("answers").replaceChildren(element("div", { class: "card empty" },
-    element("p", {}, "The answer appears here while you write: label, probabilities, and what each word does.")));
+    element("p", {}, "The answer appears here while you write: label, probabilities, and what each word does."), labels.list));
 }
 
 async function answer() {
