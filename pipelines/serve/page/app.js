@@ -63,13 +63,17 @@ function showBack() {
 /** Ask for the model until it is there; without a token there is none. */
 async function load() {
   if (isLoading) return;
+  if (!served.model) byId("name").textContent = "Loading the model …";
   isLoading = true;
   try {
     await loadModel((error) => {
-      if (!(error instanceof Away)) showBanner(`${sentence(error.message)} Trying again …`, { words: "Try now", act: goOn });
+      if (error instanceof Away) return;
+      if (!served.model) byId("name").textContent = "No model yet";
+      showBanner(`${sentence(error.message)} Trying again …`, { words: "Try now", act: goOn });
     });
     showBanner("");
   } catch (error) {
+    if (!served.model) byId("name").textContent = "Not available";
     const action = error.status === 401 ? { words: "Enter the token", act: load } : { words: "Try again", act: load };
     showBanner(sentence(error.message), action);
   } finally {

@@ -24,6 +24,7 @@ export function startTrying() {
   box.addEventListener("input", answer);
   byId("compare").addEventListener("change", () => { seatModels(); answer(); });
   server.addEventListener("model", () => { seatModels(); answer(); });
+  showEmpty();
 }
 
 function take(text) {
