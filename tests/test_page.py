@@ -385,7 +385,7 @@ def test_dark_follows_the_system_until_somebody_chooses(browser: Browser, addres
         expect(button).to_have_attribute("aria-pressed", "false")
 
 
-def test_hostile_texts_cells_labels_and_cards_are_shown_as_text_and_do_nothing(browser: Browser) -> None:
+def test_h26_hostile_texts_cells_labels_and_cards_are_shown_as_text_and_do_nothing(browser: Browser) -> None:
     labels = (HOSTILE, '"><svg onload=alert(1)>')
     model = replace(champion(Words(labels)), name=HOSTILE)
     with host(browser, shelf(model)) as page:
