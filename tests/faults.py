@@ -42,8 +42,7 @@ MATRIX = {  # P: in every run, with a stub trainer; N: in the long run; -: canno
     "changed spec or data": "P--P-P---PP",
 }
 EXCEPTIONS: dict[tuple[str, str], str] = {}
-"""Cells of the phases A to J that ought to be shown in every run and are not, with the reason."""
-LATER = "K"  # phases of which the matrix speaks before the tests do
+"""Cells that ought to be shown in every run and are not, with the reason."""
 
 _SIGNS = {"passed": "+", "failed": "!", "skipped": "~", "not run": ".", "no test": "?"}
 _LEGEND = "+ passed   ! failed   ~ skipped   . not in this selection   ? no test   P in every run   N in the long run"
@@ -95,7 +94,6 @@ def table(outcomes: Mapping[Cell, set[str]]) -> Iterable[str]:
         yield f"{fault:24}" + " ".join(f"{text:3}" for text in shown)
     yield _LEGEND
     yield ", ".join(f"{phase} {words}" for phase, words in PHASES.items())
-    yield f"phase {' and '.join(LATER)}: tests follow with serving"
     yield from (f"not shown: {fault} in {phase}: {reason}" for (fault, phase), reason in EXCEPTIONS.items())
 
 

@@ -69,7 +69,7 @@ def a_shelf(model: Served | None = None) -> Shelf:
 
 def settings(*, token: str | None = None, reports: Path | None = None, **limits: Any) -> Settings:
     """As `hpo serve` sets them, with other limits."""
-    return Settings(Access(host_names("127.0.0.1", []), token), Limits(**limits), reports)
+    return Settings(Access(host_names("127.0.0.1", ["testserver"]), token), Limits(**limits), reports)
 
 
 def a_client(shelf: Shelf | None = None, **changes: Any) -> TestClient:

@@ -1,8 +1,7 @@
 """The HTTP interface: pages, and what stands behind each."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,20 +84,12 @@ def build(shelf: Shelf, *, settings: Settings, metrics: Metrics) -> ASGIApp:
     metrics.watch_queue(lambda: batcher.waiting)
     reports = Reports(settings.reports) if settings.reports else None
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        batcher.close()
-        if reports is not None:
-            reports.close()
-
     inside = FastAPI(
         title="hpo serve",
         description="A text classifier.",
         version="1",
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
         redirect_slashes=False,
     )
     for kind in (HTTPException, RequestValidationError):

@@ -20,7 +20,7 @@ from pipelines.serve.refusal import Refusal, answer, busy
 
 POSTS = frozenset({"/v1/predict", "/v1/reports"})
 PAGES = POSTS | {
-    "/", "/assets/app.js", "/assets/style.css", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json",
+    "/", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json",
 }  # fmt: skip
 HEADERS = [
     (
@@ -36,6 +36,8 @@ HEADERS = [
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
 """Headers of every answer; there is none that lets other origins read."""
+HEAD_BYTES = 16_384
+"""Bytes of a request's head, at most."""
 _DRAINED = 2**20  # bytes of a body that is too large: read and dropped, so that the client gets to read the refusal
 _JSON = re.compile(r'application/json(\s*;\s*charset="?utf-8"?)?', re.IGNORECASE)
 _CLOSE = {"Connection": "close"}
@@ -80,7 +82,7 @@ class Border:
     async def _let_in(self, request: "_Request", receive: Receive) -> None:
         if self._open > self._limits.open_requests:
             raise Refusal(503, "busy", "too many requests are open", headers=_CLOSE | {"Retry-After": "1"})
-        _check_framing(request)
+        _check_head(request)
         try:
             async with asyncio.timeout(self._limits.seconds):
                 body = await _read(request, receive, self._limits.body_bytes)
@@ -123,8 +125,7 @@ class _Request:
             if not any(key == b"cache-control" for key, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
             message = {**message, "headers": headers}
-            path = self.path if self.path in PAGES else "other"
-            self._metrics.request(path, message["status"], perf_counter() - self._start)
+            self._metrics.request(_page(self.path), message["status"], perf_counter() - self._start)
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:
@@ -133,8 +134,16 @@ class _Request:
             await answer(refusal)(self.scope, _replay(b""), self.send)
 
 
-def _check_framing(request: _Request) -> None:
-    """One way only to tell where a request ends: with two, another server might read it otherwise."""
+def _page(path: str) -> str:
+    """What a request counts as: a stranger's path must not become a metric's label."""
+    return path if path in PAGES else "/assets/" if path.startswith("/assets/") else "other"
+
+
+def _check_head(request: _Request) -> None:
+    """A head of some size, and one way only to tell where a request ends: another server might take the other one."""
+    headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+    if sum(len(name) + len(value) for name, value in headers) + len(request.path) > HEAD_BYTES:
+        raise Refusal(400, "head_too_large", f"a request's head may have {HEAD_BYTES:,} bytes at most", headers=_CLOSE)
     length, coding = request.header(b"content-length"), request.header(b"transfer-encoding")
     if length is not None and coding is not None:
         raise Refusal(400, "two_lengths", "Content-Length and Transfer-Encoding exclude each other", headers=_CLOSE)

@@ -55,7 +55,7 @@ def _intervals(client: MlflowClient, version: ModelVersion) -> dict[str, Score]:
         found = test_predictions(client, version)
     except ModelError:
         return {}
-    measured = (measure_metric(name, found.labels, found.predicted) for name in _WITH_INTERVAL)
+    measured = (measure_metric(name, found.labels, found.weighed) for name in _WITH_INTERVAL)
     return {one.metric: Score(value=one.value, low=one.low, high=one.high) for one in measured if one is not None}
 
 

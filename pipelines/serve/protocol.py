@@ -1,6 +1,6 @@
 """uvicorn's HTTP/1.1 by h11, with a time limit for a request's head, and refusals in the form of all others.
 
-h11 reads strictly: it refuses two Host headers, two lengths and odd line ends, and bounds the head's size.
+h11 reads strictly: it refuses two Host headers, two lengths and odd line ends.
 """
 
 import asyncio
@@ -10,9 +10,6 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipelines.serve.border import HEADERS
-
-HEAD_BYTES = 16_384
-"""Bytes of a request's head, at most."""
 
 
 class Impatient(H11Protocol):

@@ -36,10 +36,6 @@ class Reports:
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
-    def close(self) -> None:
-        """Take no more reports."""
-        os.close(self._file)
-
     def _append(self, content: bytes) -> None:
         size = os.fstat(self._file).st_size
         if size >= _LARGEST:
