@@ -20,7 +20,7 @@ from pipelines.serve.served import Facts, Served, Shelf
 from tests.serving import MadeUp, a_model, live
 
 SCREENSHOTS = Path(__file__).parents[1] / "out" / "screenshots"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "google-chrome")
 LABELS = ("negative", "positive")
 WEIGHTS = {
     **{"good": 2.0, "best": 3.0, "performance": 1.4, "like": 0.8},
