@@ -592,7 +592,7 @@ def test_a_server_that_goes_away_is_said_and_what_was_written_is_answered_when_i
             page.context.set_offline(True)
             page.fill("#text", "good")
             expect(page.locator("#banner")).to_be_visible()
-            page.context.set_offline(False)  # the browser says so, and the page does not wait
+            page.context.set_offline(False)
             expect(page.locator(".answer-head .label")).to_have_text("positive")
             expect(page.locator("#banner")).to_be_hidden()
 
@@ -609,3 +609,4 @@ def test_a_server_without_a_model_says_why_until_there_is_one(browser: Browser) 
         empty.note("champion", "the registry does not answer")
         page.reload()
         expect(page.locator("#notice")).to_have_text("The registry does not answer.")
+        expect(page.locator("#notice")).to_be_visible()
