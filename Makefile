@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help demo test browser test-long check format bench bench-search bench-controller bench-honesty lock clean
+.PHONY: help demo test browser test-long check format bench bench-search bench-controller bench-honesty bench-serve lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ bench-honesty: $(VENV)/.dev ## is the reported score true? Repeated studies over
 	$(BIN)/python -m benchmarks.answers
 	$(BIN)/python -m benchmarks.honesty
 
+bench-serve: $(VENV)/.serve ## measure hpo serve against transformers.pipeline under load, overload, and ten minutes of it
+	$(BIN)/python -m benchmarks.serve --soak 10
+
 # The wheel of torch first and alone: asked for as a range, pip would take the newest build with all of CUDA.
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
@@ -81,6 +84,10 @@ $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.search: $(VENV)/.dev
 	$(PIP) install --quiet -c constraints.txt -e '.[quickstart,dev,bench-search]'
+	@touch $@
+
+$(VENV)/.serve: $(VENV)/.dev
+	$(PIP) install --quiet -c constraints.txt -e '.[quickstart,dev,bench-serve]'
 	@touch $@
 
 lock: ## write the exact versions of this environment into constraints.txt

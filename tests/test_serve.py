@@ -234,6 +234,10 @@ def test_bad_bodies_are_refused_with_the_place(case: str, body: bytes, expected:
     assert refusal(ask(body)) == expected, case
 
 
+def test_h14_depth_is_named_as_the_fault() -> None:
+    assert ask(b"[" * 10_000).json()["error"]["message"] == "the body is nested too deeply"
+
+
 def test_what_is_just_allowed_is_answered() -> None:
     """H07, H08: the limits themselves."""
     with a_client() as client:

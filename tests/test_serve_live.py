@@ -31,7 +31,7 @@ def nothing_fails(port: int, caplog: pytest.LogCaptureFixture) -> Iterator[None]
     with caplog.at_level(logging.ERROR):
         yield
         assert parsed(send(port, post(GOOD)))[0] == 200
-    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
 
 
 def code(answer: bytes) -> tuple[int, str]:
@@ -41,9 +41,9 @@ def code(answer: bytes) -> tuple[int, str]:
     return status, body["error"]["code"]
 
 
-def chunked(*parts: bytes, end: bool = True) -> bytes:
+def chunked(*parts: bytes, end: bool = True, headers: tuple[str, ...] = ()) -> bytes:
     body = b"".join(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts)
-    return post(b"", "Transfer-Encoding: chunked", length=False) + body + (b"0\r\n\r\n" if end else b"")
+    return post(b"", "Transfer-Encoding: chunked", *headers, length=False) + body + (b"0\r\n\r\n" if end else b"")
 
 
 def test_chunked_requests_are_answered_and_connections_kept(port: int) -> None:
@@ -99,7 +99,7 @@ def test_h22_a_large_head_is_refused(port: int) -> None:
     assert parsed(send(port, post(GOOD, "X-Large: " + "x" * 8_192)))[0] == 200
 
 
-@pytest.mark.parametrize("whole", [post(GOOD), post(b"x" * 30)], ids=["head", "body"])
+@pytest.mark.parametrize("whole", [post(GOOD), post(b"x" * 30, close=False)], ids=["head", "body"])
 def test_h23_a_byte_at_a_time_is_too_slow(whole: bytes, port: int) -> None:
     head, body = whole.partition(b"\r\n\r\n")[::2]
     slow = [bytes([one]) for one in (head if body == GOOD else body)]
@@ -157,6 +157,7 @@ def test_h25_a_crowd_is_answered_or_refused_at_once() -> None:
             else:
                 time.sleep(0.01)
         assert sorted(took)[int(0.95 * len(took))] < 0.05
+        assert code(send(port, post(b"not JSON"))) == (503, "busy"), "it is not even read"
         going.set()
         answers = [parsed(read_all(connection))[0] for connection in connections[:33]]
         assert answers == [200] * 33
@@ -169,6 +170,8 @@ def test_h25_a_crowd_is_answered_or_refused_at_once() -> None:
     "request_",
     [
         post(GOOD, "Transfer-Encoding: chunked"),
+        chunked(GOOD, headers=("Content-Length: 5",)),
+        chunked(GOOD, headers=(f"Content-Length: {len(GOOD)}",)),
         post(GOOD, "Transfer-Encoding: gzip, chunked"),
         post(GOOD, "Transfer-Encoding: identity"),
         post(GOOD, "Transfer-Encoding : chunked"),
@@ -176,7 +179,17 @@ def test_h25_a_crowd_is_answered_or_refused_at_once() -> None:
         post(GOOD, "Content-Length: +19", length=False),
         post(GOOD, "Content-Length: -1", length=False),
     ],
-    ids=["CL+TE", "gzip", "identity", "blank before the colon", "CL+CL", "CL with a sign", "negative CL"],
+    ids=[
+        "CL+TE",
+        "TE+CL",
+        "TE+CL of the text",
+        "gzip",
+        "identity",
+        "blank before the colon",
+        "CL+CL",
+        "CL with a sign",
+        "negative CL",
+    ],
 )
 def test_h28_two_ways_to_tell_the_end_are_refused_and_the_connection_closed(request_: bytes, port: int) -> None:
     smuggled = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -221,7 +234,11 @@ def test_a_model_that_hangs_is_not_waited_for() -> None:
         status, _, body = parsed(send(port, post(GOOD)))
         assert (status, body["error"]["code"]) == (503, "no_answer_in_time")
         assert SECONDS <= time.monotonic() - start < 3 * SECONDS
+        head = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        assert code(send(port, head)) == (503, "stuck")
         going.set()
+        time.sleep(0.1)
+        assert parsed(send(port, head))[0] == 200
         assert parsed(send(port, post(GOOD)))[0] == 200
 
 

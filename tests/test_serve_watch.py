@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
+from requests import ConnectionError
 
 from pipelines import registry
 from pipelines.errors import ModelError, StorageError
@@ -19,7 +20,7 @@ from pipelines.registry import CHAMPION, Candidate
 from pipelines.serve import sources
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.runtimes import Kind, open_runtime
-from pipelines.serve.served import Shelf
+from pipelines.serve.served import Served, Shelf
 from pipelines.serve.sources import DirectorySource, RegistrySource
 from pipelines.serve.watch import Watch
 from pipelines.tracking import connect
@@ -104,6 +105,31 @@ def test_the_registry_may_be_away() -> None:
     source.away, source.aliases["champion"] = None, "2"
     assert watched.look() == ("2", None, None)
     assert "hpo_registry_answers 1.0" in watched.metrics.page().decode()
+
+
+def test_a_registry_that_goes_away_while_a_version_is_loaded_does_not_speak_against_the_version() -> None:
+    source = Registry(champion="1")
+    watched = Watched(source)
+
+    def load(version: str) -> Served:
+        raise StorageError("tracking: no answer")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "load", load)
+        assert watched.look() == (None, None, "the registry does not answer")
+    assert watched.look()[0] == "1", "it is tried again at the next look"
+
+
+def test_a_model_that_answers_already_is_not_warmed_up() -> None:
+    """Runtimes answer one thread at a time, and the watch is another one."""
+    source = Registry(champion="1", challenger="2")
+    watched = Watched(source)
+    watched.look()
+    source.aliases = {"champion": "2", "challenger": None}
+    watched.look()
+    runtime = source.models["2"].runtime
+    assert isinstance(runtime, MadeUp)
+    assert len(runtime.asked) == 1
 
 
 def test_an_error_of_a_library_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
@@ -271,8 +297,14 @@ def test_versions_of_the_registry_are_pulled_proved_and_served(
     assert "its answers are not those that it gave when it was written" in watched.said[-1]
     client.delete_registered_model_alias("sentiment", CHAMPION)
     assert watched.look()[2] == "sentiment@champion names no version any more; version 1 goes on answering"
-    shutil.move(tmp_path / "mlflow.db", tmp_path / "away.db")
+
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("https://user:CANARY@registry: connection refused")
+
+    monkeypatch.setattr(MlflowClient, "search_registered_models", away)
     assert watched.look()[::2] == ("1", "the registry does not answer")
+    assert "connection refused" in watched.said[-1]
+    assert "CANARY" not in watched.said[-1]
 
     directory = DirectorySource(models["sound"], kind=Kind.TORCH, say=print)
     served = directory.load(directory.main)

@@ -100,7 +100,7 @@ def build(shelf: Shelf, *, settings: Settings, metrics: Metrics) -> ASGIApp:
     if reports is not None:
         inside.include_router(_mistakes(shelf, reports), dependencies=protected)
     inside.include_router(_measures(metrics), dependencies=protected)
-    inside.include_router(_health(shelf))
+    inside.include_router(_health(shelf, batcher))
     inside.include_router(_page())
     return Border(inside, limits=settings.limits, access=settings.access, metrics=metrics, full=lambda: batcher.full)
 
@@ -190,7 +190,7 @@ def _measures(metrics: Metrics) -> APIRouter:
     return router
 
 
-def _health(shelf: Shelf) -> APIRouter:
+def _health(shelf: Shelf, batcher: Batcher) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", response_model=Health, responses=_errors())
@@ -202,6 +202,8 @@ def _health(shelf: Shelf) -> APIRouter:
     async def ready() -> Response:
         """A model answers; 503 with the reason while none does."""
         shelf.ask(None)
+        if batcher.stuck:
+            raise Refusal(503, "stuck", "the model has not answered for too long")
         return _json(Health(status="ready", notice=shelf.notice(shelf.main)))
 
     return router

@@ -41,7 +41,7 @@ class Batcher:
         self._limits, self._seen = limits, seen
         self._queue: deque[_Asked] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._computing = False
+        self._since: float | None = None  # when the batch that is computed began
         self._shared = False  # the last batch answered several requests
         self._timer: asyncio.TimerHandle | None = None
 
@@ -49,6 +49,11 @@ class Batcher:
     def full(self) -> bool:
         """Whether a further text would be refused."""
         return self.waiting >= self._limits.waiting
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a batch is computed for longer than anybody waits."""
+        return self._since is not None and monotonic() - self._since > self._limits.seconds
 
     async def ask(self, model: Model, texts: Sequence[str]) -> list[Any]:
         """The model's answers. Raises `Refusal` (503) where too many texts wait, and whatever the model raises."""
@@ -58,7 +63,7 @@ class Batcher:
         asked = _Asked(model, texts, loop.create_future())
         self._queue.append(asked)
         self.waiting += len(texts)
-        if not self._computing:
+        if self._since is None:
             self._begin_soon(loop)
         return await asked.answered
 
@@ -83,7 +88,7 @@ class Batcher:
         if not batch:
             self._shared = False
             return
-        self._computing, self._shared = True, len(batch) > 1
+        self._since, self._shared = monotonic(), len(batch) > 1
         self._seen(sum(len(asked.texts) for asked in batch))
         future = self._thread.submit(_computed, batch)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._tell, batch, done, loop))
@@ -91,27 +96,22 @@ class Batcher:
     def _taken(self) -> list[_Asked]:
         """The next requests that one model answers together; those that nobody waits for any more are dropped."""
         batch: list[_Asked] = []
-        rows = 0
-        while self._queue:
-            asked = self._queue[0]
-            gone = asked.answered.done()
-            if (
-                not gone
-                and batch
-                and (asked.model is not batch[0].model or rows + len(asked.texts) > self._limits.batch)
-            ):
-                break
-            self._queue.popleft()
+        while self._queue and (self._queue[0].answered.done() or self._fits(self._queue[0], batch)):
+            asked = self._queue.popleft()
             self.waiting -= len(asked.texts)
-            if not gone:
+            if not asked.answered.done():
                 batch.append(asked)
-                rows += len(asked.texts)
         return batch
+
+    def _fits(self, asked: _Asked, batch: list[_Asked]) -> bool:
+        """Whether a request can be answered together with these; alone it always can."""
+        rows = sum(len(other.texts) for other in batch)
+        return not batch or (asked.model is batch[0].model and rows + len(asked.texts) <= self._limits.batch)
 
     def _tell(
         self, batch: list[_Asked], done: "Future[list[list[Any] | Exception]]", loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._computing = False
+        self._since = None
         for asked, found in zip(batch, done.result(), strict=True):
             if asked.answered.done():
                 continue

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from time import monotonic
 
-from pipelines.errors import UserError
+from pipelines.errors import StorageError, UserError
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.served import Shelf
 from pipelines.serve.sources import Source
@@ -79,8 +79,12 @@ class Watch:
     def _swap(self, slot: str, version: str) -> None:
         """Load beside what answers now, warm up, and only then let it answer."""
         try:
-            model = self._shelf.loaded(version) or self._source.load(version)
-            model.answers(_WARM_UP)
+            model = self._shelf.loaded(version)
+            if model is None:  # else it answers already, and runtimes answer one thread at a time
+                model = self._source.load(version)
+                model.answers(_WARM_UP)
+        except StorageError:
+            raise
         except Exception as error:
             self._refused[version] = self._clock()
             self._metrics.refuse()
