@@ -10,7 +10,7 @@ PIP    := $(BIN)/pip --disable-pip-version-check
 TORCH  := $(shell grep '^torch==' constraints.txt)
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help demo test test-long check format bench bench-search bench-controller bench-honesty bench-serve lock clean
+.PHONY: help demo test browser test-long check format bench bench-search bench-controller bench-honesty bench-serve lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,8 +26,16 @@ demo: $(VENV)/.demo ## set up, run the quickstart study, and say what to type ne
 	@echo "  $(BIN)/hpo pull sentiment@champion out/model"
 	@echo "  $(BIN)/hpo init-spec                a study of your own data"
 
-test: $(VENV)/.dev ## all tests but the long ones
+test: $(VENV)/.dev browser ## all tests but the long ones
 	$(BIN)/pytest
+
+# The page is tested in Debian's Chromium. Without one those tests are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		echo "Chromium is missing: apt-get install chromium"; \
+		[ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium; \
+	} || echo "The tests of the page will be skipped."
 
 test-long: $(VENV)/.dev ## the tests that take minutes, and all tests of faults; ends with the table of faults
 	$(BIN)/pytest -m "long or fault"

@@ -89,11 +89,11 @@ def refusal(answer: Any) -> tuple[int, str, str | None]:
 
 
 @contextmanager
-def live(shelf: Shelf | None = None, **changes: Any) -> Iterator[int]:
+def live(shelf: Shelf | None = None, *, port: int = 0, **changes: Any) -> Iterator[int]:
     """A real server in a thread, on loopback; gives its port."""
     wanted = settings(**changes)
     app = build(shelf or a_shelf(), settings=wanted, metrics=Metrics())
-    listening = listen("127.0.0.1", 0)
+    listening = listen("127.0.0.1", port)
     server = uvicorn.Server(configured(app, wanted.limits))
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
     thread.start()

@@ -96,22 +96,17 @@ class Batcher:
     def _taken(self) -> list[_Asked]:
         """The next requests that one model answers together; those that nobody waits for any more are dropped."""
         batch: list[_Asked] = []
-        rows = 0
-        while self._queue:
-            asked = self._queue[0]
-            gone = asked.answered.done()
-            if (
-                not gone
-                and batch
-                and (asked.model is not batch[0].model or rows + len(asked.texts) > self._limits.batch)
-            ):
-                break
-            self._queue.popleft()
+        while self._queue and (self._queue[0].answered.done() or self._fits(self._queue[0], batch)):
+            asked = self._queue.popleft()
             self.waiting -= len(asked.texts)
-            if not gone:
+            if not asked.answered.done():
                 batch.append(asked)
-                rows += len(asked.texts)
         return batch
+
+    def _fits(self, asked: _Asked, batch: list[_Asked]) -> bool:
+        """Whether a request can be answered together with these; alone it always can."""
+        rows = sum(len(other.texts) for other in batch)
+        return not batch or (asked.model is batch[0].model and rows + len(asked.texts) <= self._limits.batch)
 
     def _tell(
         self, batch: list[_Asked], done: "Future[list[list[Any] | Exception]]", loop: asyncio.AbstractEventLoop
