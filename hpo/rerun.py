@@ -18,6 +18,7 @@ from hpo.executors.local import LocalExecutor
 from hpo.likeness import Check, Difference, first_difference
 from hpo.listing import one_trial
 from hpo.places import Places
+from hpo.space import SETTINGS
 from pipelines.config import DataConfig, flatten
 from pipelines.data import load_data, open_dataset
 from pipelines.data.digest import content_digest
@@ -193,9 +194,10 @@ def _source_digest(config: DataConfig) -> str:
 
 
 def _settings_check(original: Original) -> Check:
-    """All settings: as the worker had them, and as the controller recorded them."""
+    """All settings: as the worker had them, and as the controller recorded them; what is new since had its default."""
     had = flatten(original.provenance.config.model_dump(mode="json"))
-    return Check("settings", *(digest(json.dumps(one, sort_keys=True)) for one in (had, original.params)))
+    recorded = {address: value for address, value in SETTINGS.items() if address in had} | original.params
+    return Check("settings", *(digest(json.dumps(one, sort_keys=True)) for one in (had, recorded)))
 
 
 def replay(original: Original, executor: Executor, *, scratch: Path, checks: Sequence[Check] = ()) -> Rerun:

@@ -54,7 +54,7 @@ def _scores(axes: "Axes", found: Contrasts) -> None:
         axes.plot([one.value], [place], color=BLUE, marker="o")
     names = short_names([found.name(place) for place in range(len(found.variants))], _LONGEST)
     axes.set_yticks(range(len(names)), [f"{name}   {place}" for place, name in enumerate(names, start=1)])
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=True, axis="x", color=PALE, linewidth=0.8)
     _dress(axes, f"{found.metric} with 95 % interval", label_colour=INK)
 
@@ -72,7 +72,7 @@ def _differences(axes: "Axes", found: Contrasts) -> None:
             axes.add_patch(_cell(row, column, colour=colour, strength=strength))
             words: dict[str, Any] = {"ha": "center", "va": "center", "size": 8, "family": FONT}
             ink = "white" if real and strength > 0.6 else INK if real else GREY
-            axes.text(column, row, f"{value:+.3f}".replace("0.", "."), color=ink, **words)
+            axes.text(column, row, f"{round(value, 3) + 0.0:+.3f}".replace("0.", "."), color=ink, **words)  # no -0
     axes.set(xlim=(-0.5, count - 0.5))
     axes.set_xticks(range(count), [str(place) for place in range(1, count + 1)])
     axes.xaxis.tick_top()
