@@ -6,6 +6,7 @@ Run by `benchmarks.serve`, which gives its settings in the environment (`LOAD`, 
 
 import json
 import os
+import random
 import time
 from itertools import count
 from pathlib import Path
@@ -29,6 +30,11 @@ class Person(FastHttpUser):  # type: ignore[misc, unused-ignore]
     """Somebody who asks."""
 
     wait_time = constant_throughput(_LOAD["rate"]) if _LOAD["rate"] else constant(0)
+
+    def on_start(self) -> None:
+        """At a given rate people begin at moments of their own; else all would ask at the same one, again and again."""
+        if _LOAD["rate"]:
+            time.sleep(random.random() / _LOAD["rate"])
 
     @task  # type: ignore[untyped-decorator, unused-ignore]
     def ask(self) -> None:

@@ -177,7 +177,8 @@ def many(setting: Setting, put: Put) -> Part:
 def overload(setting: Setting, put: Put) -> Part:
     """Five times as many requests as can be answered: how long do the accepted take, and how soon are the rest told?"""
     loop = put(Load(people=8, seconds=setting.seconds, texts=_FEW), OURS)
-    capacity, people = len(loop.accepted) / setting.seconds, 100
+    capacity = len(loop.accepted) / setting.seconds
+    people = max(10, min(300, round(5 * capacity)))  # so that each asks about once a second
 
     def offered(times: float) -> Answers:
         return put(Load(people, setting.seconds, texts=_FEW, rate=times * capacity / people), OURS)

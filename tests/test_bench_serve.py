@@ -49,5 +49,5 @@ def test_the_parts_say_how_many_times_faster_ours_is() -> None:
 def test_the_overload_is_five_times_the_capacity() -> None:
     setting = Setting(Path("nowhere"), rounds=2, seconds=4.0)
     part = serve.overload(setting, planted({OURS: 0.08}, refused=0.06))
-    assert "Offered by 100 people: 5.0 times that; accepted 100, refused 400 a second" in part.about
+    assert "Offered by 300 people: 5.0 times that; accepted 100, refused 400 a second" in part.about
     assert [(limit.value, limit.verdict) for limit in part.limits] == [(1.0, "met"), (0.06, "missed"), (0.0, "met")]

@@ -424,7 +424,8 @@ def test_a_mistake_report_is_a_line_that_a_study_reads_as_data(tmp_path: Path) -
     data = load_data(DataConfig(source=str(file), text="text", label="label"))
     assert data.labels == ("bad", "good")
     assert sum(len(split) for split in data.splits.values()) == 60
-    assert json.loads(file.read_text().splitlines()[0])["model"] == "sentiment/3"
+    first = json.loads(file.read_text().splitlines()[0])
+    assert (first["label"], first["predicted"], first["model"]) == ("good", "bad", "sentiment/3")
 
 
 @pytest.mark.parametrize(
