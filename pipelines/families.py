@@ -179,28 +179,42 @@ def family_called(name: str) -> Family | None:
         return FAMILIES[name]
     directory = Path(name).expanduser()
     if directory.is_dir():
-        model_type = _model_type(directory)
+        model_type = _stated(directory, "model_type")
         return next((family for family in FAMILIES.values() if _is_of(family, model_type)), None)
     return next((family for family in FAMILIES.values() if family.checkpoint == name), None)
 
 
 def license_of(name: str) -> str | None:
-    """The licence that a checkpoint on this machine states in its card; None where it states none."""
-    card = Path(locate(name)) / "README.md"
-    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    """The licence that a checkpoint on this machine states, in its card or its config.json; None where in neither."""
+    place = Path(locate(name))
+    return license_in(place / "README.md") or license_in_config(place)
+
+
+def license_in(card: Path) -> str | None:
+    """The licence in a model card's header; None where there is none, or no card."""
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
     if not lines or lines[0] != "---" or "---" not in lines[1:]:
         return None
-    facts = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+    try:
+        facts = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+    except yaml.YAMLError:
+        return None
     return str(facts["license"]) if isinstance(facts, dict) and facts.get("license") else None
 
 
-def _model_type(directory: Path) -> object:
-    """`model_type` in a directory's config.json; None where it is not readable, which loading will explain."""
+def license_in_config(directory: Path) -> str | None:
+    """The licence in a checkpoint's config.json, where some keep it."""
+    stated = _stated(directory, "license")
+    return str(stated) if stated else None
+
+
+def _stated(directory: Path, key: str) -> object:
+    """What a directory's config.json says; None where it is not readable, which loading will explain."""
     try:
         config = read_json(directory / "config.json")
     except ValueError:
         return None
-    return config.get("model_type") if isinstance(config, dict) else None
+    return config.get(key) if isinstance(config, dict) else None
 
 
 def _is_of(family: Family, model_type: object) -> bool:

@@ -130,7 +130,7 @@ def test_model_is_compiled_on_a_gpu_where_a_step_gains_a_tenth(
 ) -> None:
     compiled = tuple(Point(point.rows, point.length, point.value / gain) for point in PLAIN)
     rounds = iter([PLAIN, compiled])  # the first one compiles, and does not count
-    monkeypatch.setattr(probe_module, "_steps", lambda *_, **__: (next(rounds), ()))
+    monkeypatch.setattr(probe_module, "time_steps", lambda *_, **__: (next(rounds), ()))
     choice, steps = probe_module._compiling(trainee_on("cuda"), [], plain=PLAIN, watch=Unwatched())
     assert choice == Choice(chosen, f"a compiled step takes {shown} of a plain one (measured)")
     assert steps == (compiled if chosen == "on" else PLAIN)

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from hpo.cli.options import AsJson, Storage, Tracking
-from hpo.cli.screen import pairs, print_json, screen
+from hpo.cli.console import pairs, print_json, screen
 
 
 def add_to(app: typer.Typer) -> None:

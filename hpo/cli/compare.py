@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from hpo.cli.options import AsJson, Storage, Tracking
-from hpo.cli.screen import print_json, screen
+from hpo.cli.console import print_json, screen
 
 if TYPE_CHECKING:
     from hpo.comparison import Comparison
