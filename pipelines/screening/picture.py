@@ -55,7 +55,7 @@ def _draw(axes: "Axes", one: Measures, *, kept: bool) -> None:
     colour, size = BLUE if kept else GREY, 4 + 3.2 * (one.parameters / 1e6) ** 0.25
     axes.errorbar(x, y, yerr=200 * one.linear.error, color=colour, linewidth=1.4, fmt="o", markersize=size, zorder=3)
     axes.annotate(
-        one.label,
+        one.label.rpartition("/")[2],
         (x, y),
         (size / 2 + 5, 5),
         textcoords="offset points",
