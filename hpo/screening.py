@@ -60,8 +60,8 @@ def screening_in_words(spec: StudySpec, found: dict[str, Any] | None) -> str | N
         return f"done: {', '.join(found['shortlist'])} of {', '.join(one['name'] for one in found['models'])}"
     rows = "a third of the training rows, 2,000 at most" if spec.screen.rows is None else f"{spec.screen.rows:,} rows"
     return (
-        f"before the first trial {len(spec.models)} checkpoints are ranked untrained on {rows}; the best {spec.screen.keep} "
-        "go into the search (the times below are those of all)"
+        f"before the first trial {len(spec.models)} checkpoints are ranked untrained on {rows}; the best "
+        f"{spec.screen.keep} at most go into the search (times, memory and disk here are those of all)"
     )
 
 

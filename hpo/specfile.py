@@ -253,8 +253,7 @@ def _shown(value: Any) -> str:
 
 def _near_key(loc: Loc) -> str:
     """A key that is called so elsewhere, by its whole address; else one that is spelt nearly so, here or elsewhere."""
-    addresses = flatten(StudySpec(name="x").model_dump(by_alias=True))
-    anywhere = {address.rpartition(".")[2]: address for address in addresses}
+    anywhere = {address.rpartition(".")[2]: address for address in _addresses()}
     if loc[-1] in anywhere:
         return f"; did you mean {anywhere[str(loc[-1])]}?"
     here = did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
@@ -265,11 +264,17 @@ def _near_key(loc: Loc) -> str:
 
 def _known_keys(loc: Loc) -> list[str]:
     """The keys that exist at a place in the tree."""
-    known = flatten(StudySpec(name="x").model_dump(by_alias=True))
+    known = _addresses()
     prefix = "".join(f"{part}." for part in loc if isinstance(part, str))
     if prefix.startswith("space."):
         return ["choices", "low", "high", "log", "step", "per_model"]
     return sorted({address.removeprefix(prefix).partition(".")[0] for address in known if address.startswith(prefix)})
+
+
+def _addresses() -> list[str]:
+    """Every address of a study, with those of the section that is left out as a rule."""
+    trees = [StudySpec.model_validate({"name": "x"} | more) for more in ({SCREEN: {}}, {})]
+    return [address for tree in trees for address in flatten(tree.model_dump(by_alias=True))]
 
 
 def _leave_out(tree: dict[str, Any], loc: Loc) -> None:

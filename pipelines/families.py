@@ -23,7 +23,11 @@ class Family:
     defaults: Mapping[str, float | int] = field(default_factory=dict)
     """Trial 0, by address."""
     source: str = ""
-    """Where the defaults come from."""
+    """Where the defaults and the ranges come from."""
+    learning_rates: tuple[float, float] = (1e-5, 1e-4)
+    """The lowest and the highest rate worth a search: where its authors looked, or what they name and some more."""
+    batch_sizes: tuple[int, ...] = (16, 32)
+    """Batch sizes that its authors used."""
 
 
 def _defaults(
@@ -49,15 +53,17 @@ FAMILIES: Mapping[str, Family] = {
             "bert",
             _defaults(1e-4, 32, 0.1, 0.01),
             "Wang et al. 2020 (small, so a higher rate than BERT's)",
+            (2e-5, 5e-4),
         ),
-        Family("bert", "google-bert/bert-base-uncased", "bert", _defaults(3e-5, 32, 0.1, 0.01), _BERT),
-        Family("roberta", "FacebookAI/roberta-base", "roberta", _defaults(2e-5, 32, 0.06, 0.1), _ROBERTA),
+        Family("bert", "google-bert/bert-base-uncased", "bert", _defaults(3e-5, 32, 0.1, 0.01), _BERT, (2e-5, 5e-5)),
+        Family("roberta", "FacebookAI/roberta-base", "roberta", _defaults(2e-5, 32, 0.06, 0.1), _ROBERTA, (1e-5, 3e-5)),
         Family(
             "distilbert",
             "distilbert/distilbert-base-uncased",
             "distilbert",
             _defaults(5e-5, 32, 0.1, 0.01),
             "Sanh et al. 2019",
+            (2e-5, 1e-4),
         ),
         Family(
             "gpt2",
@@ -65,6 +71,7 @@ FAMILIES: Mapping[str, Family] = {
             "gpt2",
             _defaults(6.25e-5, 32, 0.1, 0.01),
             "Radford et al. 2018, 4.1 (rate and batch; the longer warm-up is ours)",
+            (2e-5, 2e-4),
         ),
         Family(
             "electra",
@@ -72,10 +79,26 @@ FAMILIES: Mapping[str, Family] = {
             "electra",
             _defaults(1e-4, 32, 0.1, 0.01),
             "Clark et al. 2020, appendix B",
+            (3e-5, 1.5e-4),
+            (32,),
         ),
-        Family("albert", "albert/albert-base-v2", "albert", _defaults(2e-5, 32, 0.1, 0.01), "Lan et al. 2020, A.4"),
         Family(
-            "deberta", "microsoft/deberta-v3-base", "deberta-v2", _defaults(2e-5, 32, 0.1, 0.01), "He et al. 2021, A.2"
+            "albert",
+            "albert/albert-base-v2",
+            "albert",
+            _defaults(2e-5, 32, 0.1, 0.01),
+            "Lan et al. 2020, A.4",
+            (1e-5, 5e-5),
+            (16, 32, 128),
+        ),
+        Family(
+            "deberta",
+            "microsoft/deberta-v3-base",
+            "deberta-v2",
+            _defaults(2e-5, 32, 0.1, 0.01),
+            "He et al. 2021, A.2",
+            (1.5e-5, 4e-5),
+            (16, 32, 48, 64),
         ),
         Family(
             "modernbert",
@@ -83,6 +106,8 @@ FAMILIES: Mapping[str, Family] = {
             "modernbert",
             _defaults(5e-5, 32, 0.1, 1e-5),
             "Warner et al. 2024, appendix E",
+            (1e-5, 8e-5),
+            (16, 32, 64),
         ),
     )
 }

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from hpo.cli.options import AsJson, Storage, Tracking
 from hpo.cli.console import pairs, print_json, screen
+from hpo.cli.options import AsJson, Storage, Tracking
 
 
 def add_to(app: typer.Typer) -> None:

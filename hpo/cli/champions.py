@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from hpo.cli.options import AsJson, Storage, Tracking
 from hpo.cli.console import print_json, screen
+from hpo.cli.options import AsJson, Storage, Tracking
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
 

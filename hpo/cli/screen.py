@@ -7,7 +7,18 @@ from rich.table import Table
 
 from hpo.cli import console
 from hpo.cli.looking import (
-    Data, DropBlank, Html, Label, NoTrack, Text, keep_in_mlflow, load, refuse_directory, say, words, write_page,
+    Data,
+    DropBlank,
+    Html,
+    Label,
+    NoTrack,
+    Text,
+    keep_in_mlflow,
+    load,
+    refuse_directory,
+    say,
+    words,
+    write_page,
 )  # fmt: skip
 from hpo.cli.options import AsJson, Tracking
 

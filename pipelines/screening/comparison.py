@@ -96,8 +96,7 @@ class Screening:
             "verdict": self.verdict,
             "cost": self.cost,
             "models": [
-                asdict(one) | {"place": self.places[one.name], "front": one.name in self.front}
-                for one in self.measures
+                asdict(one) | {"place": self.places[one.name], "front": one.name in self.front} for one in self.measures
             ],
         }
 

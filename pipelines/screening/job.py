@@ -6,7 +6,7 @@ from pipelines.segment import ScreenJob, Watch
 
 
 def screen(job: ScreenJob, *, watch: Watch) -> Screening:
-    """Compare the job's checkpoints, telling before each one its number as `screening`. Raises what `compare` raises."""
+    """Compare the job's checkpoints; tells the number of each, as `screening`. Raises what `compare` does."""
     numbers = iter(range(1, len(job.configs) + 1))
     return compare(
         job.configs,

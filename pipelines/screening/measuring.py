@@ -44,6 +44,7 @@ def measure(config: RunConfig, dataset: Dataset, sample: Sample, *, cache: Any) 
     Encoded texts are kept under `cache`. Raises `ModelError` for a checkpoint that cannot be used.
     """
     config = with_precision(config, choose_precision(config.train.precision, cache=cache).value)
+    _load_libraries()
     began = time.perf_counter()
     pretrained = load_pretrained(config.model, labels=dataset.labels)
     encoded = _encoded(pretrained, config.tokens, dataset=dataset, sample=sample, cache=cache)
@@ -70,9 +71,17 @@ def measure(config: RunConfig, dataset: Dataset, sample: Sample, *, cache: Any) 
     return replace(found, seconds=time.perf_counter() - began, fine_tuning=price)
 
 
-def _encoded(
-    pretrained: Pretrained, tokens: TokensConfig, *, dataset: Dataset, sample: Sample, cache: Any
-) -> Encoded:
+def _load_libraries() -> None:
+    """What any training has to load as well, and only the first checkpoint would pay for."""
+    import accelerate  # noqa: F401
+    import sklearn.covariance
+    import sklearn.linear_model
+    import sklearn.model_selection
+    import sklearn.pipeline  # noqa: F401
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: F401
+
+
+def _encoded(pretrained: Pretrained, tokens: TokensConfig, *, dataset: Dataset, sample: Sample, cache: Any) -> Encoded:
     limit = longest_input(pretrained.config) or tokens.max_length
     return cached(
         sample.texts,

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pipelines.screening.measures import Measures
 
 
-def verdict(
-    measures: Sequence[Measures], shortlist: Sequence[str], *, behind: Sequence[str], majority: float
-) -> str:
+def verdict(measures: Sequence[Measures], shortlist: Sequence[str], *, behind: Sequence[str], majority: float) -> str:
     """Whom to fine-tune and why; `measures` are in order, `behind` names those that are left out in any case."""
     kept = [one for one in measures if one.name in shortlist]
     sentences = [f"Fine-tune {listing([one.label for one in kept])}: {_why(kept, measures)}."]
@@ -17,8 +15,8 @@ def verdict(
     if left_out:
         probe, gains = ("Its linear probe", "gains") if len(left_out) == 1 else ("Their linear probes", "gain")
         sentences.append(
-            f"Leave out {listing(left_out)}. {probe} {gains} less over guessing ({100 * majority:.1f} %) than a third of "
-            "what the best one gains, or nothing beyond chance."
+            f"Leave out {listing(left_out)}. {probe} {gains} less over guessing ({100 * majority:.1f} %) than a third "
+            "of what the best one gains, or nothing beyond chance."
         )
     return " ".join(sentences)
 
