@@ -273,7 +273,7 @@ def _known_keys(loc: Loc) -> list[str]:
 
 def _addresses() -> list[str]:
     """Every address of a study, with those of the section that is left out as a rule."""
-    trees = [StudySpec.model_validate({"name": "x"} | more) for more in ({SCREEN: {}}, {})]
+    trees = [StudySpec.model_validate(tree) for tree in ({"name": "x", SCREEN: {}}, {"name": "x"})]
     return [address for tree in trees for address in flatten(tree.model_dump(by_alias=True))]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
-FIRST, SECOND = "1" * 40, "2" * 40
+FIRST, SECOND = "1a" * 20, "2b" * 20  # digits alone would be read as a number on a command line
 
 
 @dataclass

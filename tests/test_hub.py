@@ -136,3 +136,37 @@ def test_without_the_hub_what_was_fetched_before_is_used(visits: tuple[Hub, Foun
     assert offline["acme/tiny", None]["digests"] == online[OLD]["digests"]
     assert offline["acme/tiny", "v2"] == online["acme/tiny", "v2"]
     assert offline["acme/other", None] == {"refused": f"model 'acme/other' cannot be used: {AWAY}", "code": 5}
+
+
+def hpo(*words: str, environment: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hpo", *words]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("study", ["roberta", "gpt2"])
+def test_a_shipped_study_runs_from_a_hub_id_and_is_told_when_the_hub_is_away(
+    study: str, repositories: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "reviews.csv").write_text(tiny.as_csv())
+    hub = Hub(repositories)
+    quick = ["data.source=reviews.csv", "budget.trials=2", "train.epochs=1", "train.precision=fp32"]
+    quick += ["workers.count=1", "workers.threads=1", "confirm.finalists=0", f"model.revision={FIRST}"]
+    with served(hub):
+        here = {"PYTHONPATH": str(ROOT), "HPO_HOME": str(tmp_path / "home")}
+        environment = {**os.environ, **hub.environment(tmp_path / "hf"), **here}
+        done = hpo("run", study, *quick, environment=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    fetched = FAMILIES[study].checkpoint
+    assert any(one.startswith(f"GET /{fetched}/resolve/{FIRST}/model.safetensors") for one in hub.asked)
+    assert {one.split("/resolve/")[0] for one in hub.asked if "/resolve/" in one} <= {
+        f"{method} /{fetched}" for method in ("GET", "HEAD")
+    }
+    shown = json.loads(hpo("show", study, "--json", environment=environment, cwd=tmp_path).stdout)
+    assert [trial["state"] for trial in shown] == ["COMPLETE", "COMPLETE"]
+    lines = ["a superb film", "a tedious plot"]
+    answer = hpo("predict", "sentiment@champion", *lines, environment=environment, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    again = hpo("run", study, *quick, "name=away", environment=environment | {"HF_HOME": "empty"}, cwd=tmp_path)
+    assert again.returncode == 5
+    assert again.stderr.strip().endswith(f"error: model {study!r} cannot be used: {AWAY}")

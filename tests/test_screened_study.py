@@ -1,6 +1,11 @@
 """A study may screen its checkpoints: once, before its first trial, and the same ones after every restart."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +22,11 @@ from hpo.storage import definition
 from pipelines.data import Dataset
 from pipelines.errors import ConfigError, ModelError
 from pipelines.segment import ScreenJob
+from tests import tiny
 from tests.screens import measures, screening
 from tests.stub import a_spec
 
+ROOT = Path(__file__).parents[1]
 CANDIDATES = ["bert", "roberta", "gpt2", "albert"]
 
 
@@ -231,3 +238,59 @@ def test_what_cannot_be_screened_is_a_fault_with_its_address(overrides: list[str
     with pytest.raises(ConfigError) as caught:
         read_spec(file, overrides)
     assert str(caught.value) == f"{file}: one fault\n  {fault}"
+
+
+@pytest.mark.long
+def test_a_screened_study_that_is_killed_goes_on_with_the_same_checkpoints(
+    tiny_checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    (tmp_path / "reviews.csv").write_text(tiny.as_csv())
+    candidates = [str(tiny_checkpoints[name]) for name in ("bert", "gpt2", "albert")]
+    written = {
+        "name": "screened",
+        "model.screen": {"keep": 2, "rows": 60},
+        "budget": {"trials": 3},
+        "confirm": {"finalists": 0},
+        "workers": {"count": 1, "threads": 1},
+        "run": {"data": {"source": "reviews.csv"}, "train": {"epochs": 1.0, "precision": "fp32"}},
+        "space": {"model.name": candidates, "train.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
+    }
+    (tmp_path / "my.yaml").write_text(json.dumps(written))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HPO_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "hpo"]
+    kept = tmp_path / "home" / "work" / "screened" / "report" / "screening.json"
+    with subprocess.Popen([*command, "run", "my.yaml"], env=environment, cwd=tmp_path, start_new_session=True) as first:
+        while not kept.exists():
+            assert first.poll() is None
+            time.sleep(0.2)
+        os.killpg(first.pid, signal.SIGKILL)
+    before = (kept.stat().st_mtime_ns, json.loads(kept.read_text()))
+    again = subprocess.run([*command, "run", "my.yaml"], env=environment, cwd=tmp_path, timeout=250, check=False)
+    assert again.returncode == 0
+    assert (kept.stat().st_mtime_ns, json.loads(kept.read_text())) == before
+    shortlist = before[1]["shortlist"]
+    assert 1 <= len(shortlist) <= 2
+    shown = subprocess.run(
+        [*command, "show", "screened", "--json"], env=environment, cwd=tmp_path, capture_output=True, check=True
+    )
+    rows = json.loads(shown.stdout)
+    assert len(rows) == 3
+    assert {row["params"]["model.name"] for row in rows} == set(shortlist)
+    people = subprocess.run(
+        [*command, "show", "screened"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "screened before the search: Fine-tune " in people.stdout
+    client = MlflowClient(f"sqlite:///{tmp_path}/home/mlflow.db")
+    experiment = client.get_experiment_by_name("screened")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`hpo.kind` = 'study'")
+    assert run.data.tags["hpo.screening"].startswith("Fine-tune ")
+    assert "**Screened** Fine-tune " in run.data.tags["mlflow.note.content"]
+    assert {"screening.html", "screening.json"} <= {Path(one.path).name for one in artifacts(client, run.info.run_id)}
+
+
+def artifacts(client: Any, run: str, path: str | None = None) -> list[Any]:
+    found = client.list_artifacts(run, path)
+    return [one for item in found for one in (artifacts(client, run, item.path) if item.is_dir else [item])]

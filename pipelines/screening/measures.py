@@ -29,6 +29,7 @@ class Measures:
     memory: float
     """Bytes at the peak of it: weights and what a batch needs; of the device's memory on a GPU."""
     seconds: float
-    """What it took to find all this out."""
+    """What it took to find all this out, once the checkpoint was loaded."""
     fine_tuning: float | None
-    """Seconds of one full fine-tuning, estimated from a few measured steps; None where a step does not fit here."""
+    """Seconds of one full fine-tuning, loading left out, estimated from a few timed steps; None where a step does not
+    fit here."""

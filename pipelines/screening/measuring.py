@@ -3,7 +3,7 @@
 import gc
 import time
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -38,15 +38,15 @@ _FULL = {
 }  # fmt: skip
 
 
-def measure(config: RunConfig, dataset: Dataset, sample: Sample, *, cache: Any) -> Measures:
+def measure(config: RunConfig, dataset: Dataset, sample: Sample, *, cache: Path) -> Measures:
     """Everything about the checkpoint of `config`, which also says what a full fine-tuning of it would be.
 
     Encoded texts are kept under `cache`. Raises `ModelError` for a checkpoint that cannot be used.
     """
     config = with_precision(config, choose_precision(config.train.precision, cache=cache).value)
     _load_libraries()
-    began = time.perf_counter()
     pretrained = load_pretrained(config.model, labels=dataset.labels)
+    began = time.perf_counter()  # what was fetched and loaded until here, a training needs as well
     encoded = _encoded(pretrained, config.tokens, dataset=dataset, sample=sample, cache=cache)
     embedded, network, memory = _embedded(pretrained, encoded, bf16=config.train.precision == "bf16")
     labels = sample.labels
@@ -81,7 +81,7 @@ def _load_libraries() -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: F401
 
 
-def _encoded(pretrained: Pretrained, tokens: TokensConfig, *, dataset: Dataset, sample: Sample, cache: Any) -> Encoded:
+def _encoded(pretrained: Pretrained, tokens: TokensConfig, *, dataset: Dataset, sample: Sample, cache: Path) -> Encoded:
     limit = longest_input(pretrained.config) or tokens.max_length
     return cached(
         sample.texts,

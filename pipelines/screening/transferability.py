@@ -38,7 +38,7 @@ def _evidence(left: Floats, squares: Floats, target: Floats) -> float:
         t, n = np.exp(log_ratio), len(target)
         distance = outside + float((inside * t / (squares + t)).sum())  # y' S^-1 y
         determinant = float(np.log1p(squares / t).sum())
-        return 0.5 * np.log(n / (2 * np.pi * max(distance, 1e-300))) - 0.5 - 0.5 * determinant / n
+        return float(0.5 * np.log(n / (2 * np.pi * max(distance, 1e-300))) - 0.5 - 0.5 * determinant / n)
 
     grid = np.log(_RATIOS * squares.max())
     best = int(np.argmax([at(one) for one in grid]))
