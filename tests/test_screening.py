@@ -1,5 +1,6 @@
 """Checkpoints are ranked before any is fine-tuned: scores as published, embeddings without padding, an order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -228,7 +229,10 @@ def test_numbers_are_written_for_people() -> None:
 def test_checkpoints_are_measured_on_real_texts_by_a_worker_as_by_the_command(
     tiny_checkpoints: dict[str, Path], toy_dataset: Dataset, tmp_path: Path
 ) -> None:
-    save_dataset(toy_dataset, tmp_path / "data")
+    texts = ["the film was boring " * 300, *toy_dataset.splits["train"].texts[1:]]
+    splits = {**toy_dataset.splits, "train": replace(toy_dataset.splits["train"], texts=texts)}
+    dataset = replace(toy_dataset, splits=splits)
+    save_dataset(dataset, tmp_path / "data")
     asked = {"tokens.max_length": 600, "train.precision": "fp32"}  # more than BERT's positions: it is cut there
     configs = tuple(replaced(config_of(str(tiny_checkpoints[name])), asked) for name in ("bert", "gpt2"))
     told: list[dict[str, float]] = []
@@ -240,9 +244,9 @@ def test_checkpoints_are_measured_on_real_texts_by_a_worker_as_by_the_command(
         def tell(self, progress: dict[str, float]) -> None:
             told.append(progress)
 
-    job = ScreenJob(configs, tmp_path / "data", tmp_path / "cache", keep=2, rows=None, seed=0)
+    job = ScreenJob(configs, tmp_path / "data", tmp_path / "cache", keep=2, rows=240, seed=0)
     found = screen(job, watch=Watch())
-    here = compare(configs, toy_dataset, cache=tmp_path / "cache")
+    here = compare(configs, dataset, cache=tmp_path / "cache", rows=240)
     assert told == [{"screening": 1.0}, {"screening": 2.0}]
     for one, two in zip(found.measures, here.measures, strict=True):
         assert (one.name, one.logme, one.h_score, one.linear) == (two.name, two.logme, two.h_score, two.linear)
