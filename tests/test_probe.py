@@ -78,7 +78,7 @@ def test_the_measured_rows_are_those_of_the_wanted_length(tiny_bert: Path, toy_d
     lengths = np.array([3, 9, 5, 8, 9], dtype=np.int64)
     ids = np.arange(lengths.sum(), dtype=np.int32)
     whole = Material(Encoded(ids, np.concatenate([[0], np.cumsum(lengths)])), np.array([0, 1, 2, 3, 4]), pad=0)
-    part = probe_module._part(whole, probe_module._nearest(whole, 3, 9))
+    part = probe_module.part_of(whole, probe_module.nearest_rows(whole, 3, 9))
     assert sorted(part.labels.tolist()) == [1, 3, 4]
     assert part.encoded.lengths.tolist() == [lengths[label] for label in part.labels]
     first = part.encoded.row(0).ids.tolist()
