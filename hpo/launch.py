@@ -27,6 +27,7 @@ from hpo.patience import in_one_line
 from hpo.places import Places, make_home
 from hpo.promotion import Winner, promote
 from hpo.retraining import refuse_too_few_rows
+from hpo.screening import with_shortlist
 from hpo.selection import Selection, read_selection
 from hpo.space import most_demanding
 from hpo.spec import StudySpec
@@ -83,14 +84,18 @@ def run_study(spec: StudySpec, *, places: Places, display: Display) -> Outcome:
     make_home(places)
     ledger = Ledger(places.storage)
     with disk_full_errors(places.home), in_one_line(places.storage), leased(ledger, spec.name) as lease:
-        refuse_changes(spec.name, ledger.definition(spec.name), definition(spec, data_digest=dataset.digest))
+        defined = definition(spec, data_digest=dataset.digest)  # with all checkpoints that are to be screened
+        refuse_changes(spec.name, ledger.definition(spec.name), defined)
         spec, over = _settled(spec, ledger, places=places)
         dataset = _compared(dataset, places=places, say=display.say)
         save_dataset(dataset, places.study(spec.name) / "data")
+        spec = with_shortlist(spec, dataset, places=places, begun=_begun(spec.name, ledger), say=display.say)
         with staffed(spec, _site(spec, dataset, places), measuring=not over, say=display.say) as staff:
             share = staff.share
             display.say(f"study {spec.name}: {share.workers} workers x {share.threads} threads ({share.reason})")
-            return _session(spec, dataset, places=places, lease=lease, staff=staff, over=over, display=display)
+            return _session(
+                spec, dataset, defined=defined, places=places, lease=lease, staff=staff, over=over, display=display
+            )
 
 
 def _compared(dataset: Dataset, *, places: Places, say: Callable[[str], None]) -> Dataset:
@@ -122,6 +127,12 @@ def _settled(spec: StudySpec, ledger: Ledger, *, places: Places) -> tuple[StudyS
     progress = Progress(finished, minutes=row.seconds / 60)
     over = spent(budget, progress, kept=spec.kept_for_confirmation if complete else 0.0) is not None
     return spec.model_copy(update={"budget": budget, "learn_from": before.learn_from}), over
+
+
+def _begun(name: str, ledger: Ledger) -> StudySpec | None:
+    """What the study was launched with last; None for a new one."""
+    row = ledger.study(name)
+    return StudySpec.model_validate_json(row.spec) if row else None
 
 
 def _site(spec: StudySpec, dataset: Dataset, places: Places) -> Site:
@@ -189,9 +200,17 @@ def roll_back_model(name: str, *, places: Places) -> ReignRow:
 
 
 def _session(
-    spec: StudySpec, dataset: Dataset, *, places: Places, lease: Lease, staff: Staff, over: bool, display: Display
+    spec: StudySpec,
+    dataset: Dataset,
+    *,
+    defined: dict[str, Any],
+    places: Places,
+    lease: Lease,
+    staff: Staff,
+    over: bool,
+    display: Display,
 ) -> Outcome:
-    """One session with this process as the study's only controller."""
+    """One session with this process as the study's only controller; `defined` is what may not change in it."""
     began, executor, ledger = time.monotonic(), staff.executor, lease.ledger
     warm = None if over else _begin_warm_up(spec, places=places, executor=executor)
     if warm:
@@ -202,7 +221,7 @@ def _session(
     choice = warm() if warm else None  # a model that cannot be used is refused here, before the study exists
     start = time.monotonic()
     study = open_study(spec, places=places)
-    ledger.open_study(spec.name, definition(spec, data_digest=dataset.digest), spec=spec.model_dump_json())
+    ledger.open_study(spec.name, defined, spec=spec.model_dump_json())
     for lesson in learn(study, spec, data_digest=dataset.digest, places=places):
         display.say(f"learns from {lesson.in_words()}")
     _open(run, in_the_middle=begun and not over, say=display.say)

@@ -4,6 +4,7 @@ import getpass
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import optuna
 from mlflow import MlflowClient
@@ -14,6 +15,7 @@ from hpo.ledger import printable
 from hpo.places import Places
 from hpo.report import draw_selection, draw_study, summary
 from hpo.scheduling import schedule_in_words
+from hpo.screening import stored_screening
 from hpo.selection import read_selection
 from hpo.spec import StudySpec
 from pipelines.config import flatten
@@ -43,8 +45,10 @@ class ParentRun:
         with self._lock:  # the mirror's thread may be the first
             if self._tracker is None:
                 tracker = Tracker(self.connect(), artifacts=self._places.artifacts, allowed=self._lease.check)
-                params = flatten(self._spec.model_dump(exclude={"description", "name"}))
-                about, tags = _description(self._spec, self._dataset), _provenance(self._spec)
+                params = flatten(self._spec.model_dump(exclude={"description", "name"}, by_alias=True))
+                screened = stored_screening(self._places.study(self._spec.name) / "report")
+                about = _description(self._spec, self._dataset, screened=screened if self._spec.screen else None)
+                tags = _provenance(self._spec)
                 with tracking_errors(self._places.tracking):
                     tracker.open_study(self._spec.name, description=about, params=params, tags=tags)
                     tracker.set_data(self._dataset)
@@ -64,6 +68,8 @@ class ParentRun:
         draw_study(spec, study, folder)
         selection = read_selection(folder)
         tags = {"hpo.result": f"{decision.model} version {decision.version}: {decision.alias}"} if decision else {}
+        if spec.screen and (screened := stored_screening(folder)):
+            tags["hpo.screening"] = f"{screened['verdict']} {screened['cost']}"
         metrics = summary(spec, study)
         if selection is not None:
             draw_selection(selection, folder / "selection.png")
@@ -84,15 +90,16 @@ def drain(mirror: MirrorThread, *, places: Places, patience: float) -> None:
         )
 
 
-def _description(spec: StudySpec, dataset: Dataset) -> str:
+def _description(spec: StudySpec, dataset: Dataset, *, screened: dict[str, Any] | None) -> str:
     """The study's note in MLflow, in Markdown."""
     searched = "\n".join(f"- `{address}`" for address in spec.space) or "- nothing"
     rows = ", ".join(f"{name} {len(split):,}" for name, split in dataset.splits.items())
+    screening = f"**Screened** {screened['verdict']} {screened['cost']}\n\n" if screened else ""
     wanted = ", ".join(f"`{objective.metric}`" for objective in spec.objective)
     return (
         f"{spec.description or f'Study {spec.name}'}\n\n"
         f"**Data** {dataset.name} ({', '.join(dataset.labels)}); rows: {rows}\n\n"
-        f"**Models** {', '.join(spec.models)}\n\n**Objective** {wanted} on the select split\n\n"
+        f"**Models** {', '.join(spec.models)}\n\n{screening}**Objective** {wanted} on the select split\n\n"
         f"**Searched** by {spec.sampler.name}, {spec.budget.trials} trials; "
         f"{schedule_in_words(spec, rows=len(dataset.splits['train']))}:\n\n"
         f"{searched}\n"

@@ -19,7 +19,8 @@ from hpo.objectives import direction
 from hpo.places import Places
 from hpo.retraining import refuse_too_few_rows
 from hpo.scheduling import schedule_in_words
-from hpo.space import default_trials
+from hpo.screening import read_screening, screening_in_words
+from hpo.space import default_trials, narrowed
 from hpo.spec import Dimension, StudySpec
 from hpo.successor import lessons
 from pipelines.batches import total_steps
@@ -45,6 +46,8 @@ def make_plan(spec: StudySpec, *, places: Places, say: Callable[[str], None]) ->
     dataset = load_data(spec.run.data)
     refuse_unknown_floors(spec.promotion, dataset.labels)
     refuse_too_few_rows(dataset, spec.confirm.folds)
+    screened = read_screening(spec, dataset, places=places) if spec.screen else None
+    candidates, spec = spec, narrowed(spec, screened["shortlist"]) if screened else spec
     leakage = find_leakage(dataset, places.leakage)
     dataset = replace(dataset, notes=(*dataset.notes, *leakage.notes, *leakage.examples))
     with tempfile.TemporaryDirectory() as scratch:
@@ -57,7 +60,9 @@ def make_plan(spec: StudySpec, *, places: Places, say: Callable[[str], None]) ->
         )
         save_dataset(dataset, site.data)
         with staffed(spec, site, say=say) as staff:
-            return _plan(spec, dataset, staff, places=places)
+            plan = _plan(spec, dataset, staff, places=places)
+    screening = screening_in_words(candidates, screened)
+    return replace(plan, words=plan.words | ({"screening": screening} if screening else {}))
 
 
 def _plan(spec: StudySpec, dataset: Dataset, staff: Staff, *, places: Places) -> Plan:

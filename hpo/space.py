@@ -1,6 +1,6 @@
 """The search space: dimensions by address, as Optuna's distributions and as values in a RunConfig."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -90,6 +90,19 @@ def trial_config(spec: StudySpec, values: Mapping[str, Any]) -> RunConfig:
     family = family_called(str(values.get(MODEL, spec.run.model.name)))
     defaults = {a: value for a, value in (family.defaults if family else {}).items() if a not in said}
     return replaced(spec.run, defaults | dict(values))
+
+
+def narrowed(spec: StudySpec, models: Sequence[str]) -> StudySpec:
+    """The same study with these models alone, in the order that they have there, and without the ranges of others."""
+    space = {
+        address: dimension.model_copy(
+            update={"per_model": {model: own for model, own in dimension.per_model.items() if model in models}}
+        )
+        for address, dimension in spec.space.items()
+    }
+    choices = [choice for choice in spec.space[MODEL].choices or [] if choice in models]
+    space[MODEL] = spec.space[MODEL].model_copy(update={"choices": choices})
+    return spec.model_copy(update={"space": space})
 
 
 def longest_configs(spec: StudySpec) -> tuple[RunConfig, ...]:
@@ -182,7 +195,18 @@ def space_problems(spec: StudySpec) -> list[tuple[str, str]]:
                     (f"{where}.per_model.{model}", f"no model of this study{did_you_mean(model, spec.models)}")
                 )
             problems += _refused_values(f"{where}.per_model.{model}", address, own)
-    return problems
+    return problems + _screening_problems(spec)
+
+
+def _screening_problems(spec: StudySpec) -> list[tuple[str, str]]:
+    if spec.screen is None:
+        return []
+    if MODEL not in spec.space:
+        return [("model.screen", "there is nothing to choose from; list the candidates in space: model.name")]
+    if spec.screen.keep >= len(spec.models):
+        wanted = f"keeps {spec.screen.keep} of {len(spec.models)} models, so none would be left out"
+        return [("model.screen.keep", f"{wanted}; keep fewer, or list more in space: model.name")]
+    return []
 
 
 def _not_searchable(address: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from pipelines.config import Frozen, Number, RunConfig
 
@@ -155,6 +155,17 @@ class Workers(Frozen):
     """A worker whose memory has grown by more than this since its first trials is replaced, between two trials."""
 
 
+class Screening(Frozen):
+    """A look at all checkpoints of `space: model.name` before the first trial, which keeps the most promising ones."""
+
+    keep: int = Field(default=3, ge=1, le=100)
+    """At most so many go into the search; those that are far behind do not."""
+    rows: int | None = Field(default=None, ge=10, le=1_000_000)
+    """Training rows to look at: a third of them, 2,000 at most, where this is left out."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Another seed draws other rows."""
+
+
 class Dimension(Frozen):
     """What one setting may be: a list of choices, or a range; `per_model` gives a model its own."""
 
@@ -212,6 +223,8 @@ Dimension.model_rebuild()
 class StudySpec(Frozen):
     """What to search, how long, and with what."""
 
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
     """Names the study everywhere; letters, digits, `.`, `_` and `-`. The file's name where this is left out."""
     description: str = Field(default="", max_length=5000)
@@ -234,6 +247,9 @@ class StudySpec(Frozen):
     """What every trial shares; what `space` names is replaced in each trial."""
     space: dict[str, AnyDimension] = Field(default_factory=dict)
     """What is searched, by address (`train.learning_rate`)."""
+    screen: Screening | None = Field(default=None, alias="model.screen")
+    """Rank the checkpoints of `space: model.name` on the data before the first trial, and search the best of them
+    only, as `hpo screen` does; `{keep: 3}`. Nothing is left out where this is."""
     learn_from: list[str] = Field(default=[], max_length=20)
     """Earlier studies whose trials teach the sampler where they can be compared with this one's, and whose best
     configurations are tried first where they cannot. On the command line: `--from STUDY`."""

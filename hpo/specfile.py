@@ -16,7 +16,7 @@ from hpo.convergence import new_terminator
 from hpo.gate import floor_problems
 from hpo.objectives import names
 from hpo.scheduling import pruner_of, schedule_problems
-from hpo.space import SETTINGS, default_trials, grid_of, space_problems, suggest
+from hpo.space import MODEL, SETTINGS, default_trials, grid_of, space_problems, suggest
 from hpo.spec import StudySpec
 from hpo.suggest import did_you_mean
 from hpo.yamlfile import load_yaml, parse_yaml
@@ -28,6 +28,7 @@ Loc = tuple[str | int, ...]
 Problem = tuple[str, str]
 """The address of a faulty key, and what is wrong with it."""
 
+SCREEN = "model.screen"
 RUN_SECTIONS = ("data", "tokens", "model", "train", "lora", "scratch")
 
 
@@ -86,6 +87,8 @@ def _apply(tree: dict[str, Any], override: str) -> list[Problem]:
         return [(address, str(error))]
     if address.removeprefix("run.") in SETTINGS and isinstance(tree.get("space"), dict):
         tree["space"].pop(address.removeprefix("run."), None)  # a fixed value is no longer searched
+    if address.removeprefix("run.") == MODEL:
+        tree.pop(SCREEN, None)  # nor is a single model screened
     if address == "budget.trials" and text.strip().startswith("+"):
         address = "budget.more"
     node: Any = tree
@@ -101,6 +104,8 @@ def _apply(tree: dict[str, Any], override: str) -> list[Problem]:
 def _keys(address: str) -> list[str]:
     """The keys on the way to an address. Run sections need no `run.` before them; names in `space` contain a dot."""
     keys = address.split(".")
+    if address == SCREEN or address.startswith(f"{SCREEN}."):
+        return [SCREEN, *keys[2:]]
     if keys[0] in RUN_SECTIONS:
         return ["run", *keys]
     if keys[0] == "space" and len(keys) > 2:
@@ -252,7 +257,7 @@ def _shown(value: Any) -> str:
 
 def _near_key(loc: Loc) -> str:
     """A key that is called so elsewhere, by its whole address; else one that is spelt nearly so, here or elsewhere."""
-    anywhere = {address.rpartition(".")[2]: address for address in flatten(StudySpec(name="x").model_dump())}
+    anywhere = {address.rpartition(".")[2]: address for address in _addresses()}
     if loc[-1] in anywhere:
         return f"; did you mean {anywhere[str(loc[-1])]}?"
     here = did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
@@ -263,11 +268,17 @@ def _near_key(loc: Loc) -> str:
 
 def _known_keys(loc: Loc) -> list[str]:
     """The keys that exist at a place in the tree."""
-    known = flatten(StudySpec(name="x").model_dump())
+    known = _addresses()
     prefix = "".join(f"{part}." for part in loc if isinstance(part, str))
     if prefix.startswith("space."):
         return ["choices", "low", "high", "log", "step", "per_model"]
     return sorted({address.removeprefix(prefix).partition(".")[0] for address in known if address.startswith(prefix)})
+
+
+def _addresses() -> list[str]:
+    """Every address of a study, with those of the section that is left out as a rule."""
+    trees = [StudySpec.model_validate(tree) for tree in ({"name": "x", SCREEN: {}}, {"name": "x"})]
+    return [address for tree in trees for address in flatten(tree.model_dump(by_alias=True))]
 
 
 def _leave_out(tree: dict[str, Any], loc: Loc) -> None:

@@ -128,7 +128,7 @@ def load_study(name: str, *, places: Places) -> optuna.Study:
 
 def definition(spec: StudySpec, *, data_digest: str) -> dict[str, Any]:
     """What may not change while a study lives, by address: its trials would no longer be comparable."""
-    fixed = spec.model_dump(include={"objective", "run", "space", "seed", "sampler"})
+    fixed = spec.model_dump(include={"objective", "run", "space", "screen", "seed", "sampler"}, by_alias=True)
     return flatten(fixed | {"schedule": scheduling(spec).model_dump(), "data_digest": data_digest})
 
 

@@ -239,8 +239,8 @@ def _learning_rates(models: Mapping[str, Family | None]) -> Iterator[str]:
 def _range(family: Family | None) -> tuple[str, str]:
     if family is None:
         return "1e-5", "1e-4"
-    rate = float(family.defaults["train.learning_rate"])
-    return _number(rate / 4), _number(rate * 4)
+    low, high = family.learning_rates
+    return _number(low), _number(high)
 
 
 def _reason(model: str, family: Family | None) -> str:

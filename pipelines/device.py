@@ -1,6 +1,9 @@
 """Which device, which arithmetic, how many workers: chosen by looking and measuring, each with its reason."""
 
+import resource
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -76,3 +79,30 @@ def _step_seconds(precisions: list[str], repeats: int = 7) -> dict[str, float]:
             times[precision].append(time.perf_counter() - start)
     torch.set_float32_matmul_precision(before)
     return {precision: min(taken[1:]) for precision, taken in times.items()}
+
+
+def forget_peak(where: torch.device) -> None:
+    """Begin a new peak of memory. Only Linux can for a process; elsewhere the peak is that of all it did so far."""
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return
+
+
+def peak_memory(where: torch.device) -> float:
+    """Peak bytes since `forget_peak`; of a process in units of 4 KiB pages, counted loosely by the kernel."""
+    if where.type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    for line in _status_lines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def _status_lines() -> Iterator[str]:
+    file = Path("/proc/self/status")
+    yield from file.read_text().splitlines() if file.exists() else []

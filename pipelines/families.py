@@ -24,7 +24,11 @@ class Family:
     defaults: Mapping[str, float | int] = field(default_factory=dict)
     """Trial 0, by address."""
     source: str = ""
-    """Where the defaults come from."""
+    """Where the defaults and the ranges come from."""
+    learning_rates: tuple[float, float] = (1e-5, 1e-4)
+    """The lowest and the highest rate worth a search: where its authors looked, or what they name and some more."""
+    batch_sizes: tuple[int, ...] = (16, 32)
+    """Batch sizes that its authors used."""
 
 
 def _defaults(
@@ -50,15 +54,17 @@ FAMILIES: Mapping[str, Family] = {
             "bert",
             _defaults(1e-4, 32, 0.1, 0.01),
             "Wang et al. 2020 (small, so a higher rate than BERT's)",
+            (2e-5, 5e-4),
         ),
-        Family("bert", "google-bert/bert-base-uncased", "bert", _defaults(3e-5, 32, 0.1, 0.01), _BERT),
-        Family("roberta", "FacebookAI/roberta-base", "roberta", _defaults(2e-5, 32, 0.06, 0.1), _ROBERTA),
+        Family("bert", "google-bert/bert-base-uncased", "bert", _defaults(3e-5, 32, 0.1, 0.01), _BERT, (2e-5, 5e-5)),
+        Family("roberta", "FacebookAI/roberta-base", "roberta", _defaults(2e-5, 32, 0.06, 0.1), _ROBERTA, (1e-5, 3e-5)),
         Family(
             "distilbert",
             "distilbert/distilbert-base-uncased",
             "distilbert",
             _defaults(5e-5, 32, 0.1, 0.01),
             "Sanh et al. 2019",
+            (2e-5, 1e-4),
         ),
         Family(
             "gpt2",
@@ -66,6 +72,7 @@ FAMILIES: Mapping[str, Family] = {
             "gpt2",
             _defaults(6.25e-5, 32, 0.1, 0.01),
             "Radford et al. 2018, 4.1 (rate and batch; the longer warm-up is ours)",
+            (2e-5, 2e-4),
         ),
         Family(
             "electra",
@@ -73,10 +80,26 @@ FAMILIES: Mapping[str, Family] = {
             "electra",
             _defaults(1e-4, 32, 0.1, 0.01),
             "Clark et al. 2020, appendix B",
+            (3e-5, 1.5e-4),
+            (32,),
         ),
-        Family("albert", "albert/albert-base-v2", "albert", _defaults(2e-5, 32, 0.1, 0.01), "Lan et al. 2020, A.4"),
         Family(
-            "deberta", "microsoft/deberta-v3-base", "deberta-v2", _defaults(2e-5, 32, 0.1, 0.01), "He et al. 2021, A.2"
+            "albert",
+            "albert/albert-base-v2",
+            "albert",
+            _defaults(2e-5, 32, 0.1, 0.01),
+            "Lan et al. 2020, A.4",
+            (1e-5, 5e-5),
+            (16, 32, 128),
+        ),
+        Family(
+            "deberta",
+            "microsoft/deberta-v3-base",
+            "deberta-v2",
+            _defaults(2e-5, 32, 0.1, 0.01),
+            "He et al. 2021, A.2",
+            (1.5e-5, 4e-5),
+            (16, 32, 48, 64),
         ),
         Family(
             "modernbert",
@@ -84,6 +107,8 @@ FAMILIES: Mapping[str, Family] = {
             "modernbert",
             _defaults(5e-5, 32, 0.1, 1e-5),
             "Warner et al. 2024, appendix E",
+            (1e-5, 8e-5),
+            (16, 32, 64),
         ),
     )
 }
@@ -192,28 +217,42 @@ def family_called(name: str) -> Family | None:
         return FAMILIES[name]
     directory = Path(name).expanduser()
     if directory.is_dir():
-        model_type = _model_type(directory)
+        model_type = _stated(directory, "model_type")
         return next((family for family in FAMILIES.values() if _is_of(family, model_type)), None)
     return next((family for family in FAMILIES.values() if family.checkpoint == name), None)
 
 
 def license_of(name: str) -> str | None:
-    """The licence that a checkpoint on this machine states in its card; None where it states none."""
-    card = Path(locate(name)) / "README.md"
-    lines = card.read_text(encoding="utf-8").splitlines() if card.is_file() else []
+    """The licence that a checkpoint on this machine states, in its card or its config.json; None where in neither."""
+    place = Path(locate(name))
+    return license_in(place / "README.md") or license_in_config(place)
+
+
+def license_in(card: Path) -> str | None:
+    """The licence in a model card's header; None where there is none, or no card."""
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines() if card.is_file() else []
     if not lines or lines[0] != "---" or "---" not in lines[1:]:
         return None
-    facts = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+    try:
+        facts = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+    except yaml.YAMLError:
+        return None
     return str(facts["license"]) if isinstance(facts, dict) and facts.get("license") else None
 
 
-def _model_type(directory: Path) -> object:
-    """`model_type` in a directory's config.json; None where it is not readable, which loading will explain."""
+def license_in_config(directory: Path) -> str | None:
+    """The licence in a checkpoint's config.json, where some keep it."""
+    stated = _stated(directory, "license")
+    return str(stated) if stated else None
+
+
+def _stated(directory: Path, key: str) -> object:
+    """What a directory's config.json says; None where it is not readable, which loading will explain."""
     try:
         config = read_json(directory / "config.json")
     except ValueError:
         return None
-    return config.get("model_type") if isinstance(config, dict) else None
+    return config.get(key) if isinstance(config, dict) else None
 
 
 def _is_of(family: Family, model_type: object) -> bool:

@@ -65,7 +65,7 @@ def load_pretrained(model: ModelConfig, *, labels: tuple[str, ...]) -> Pretraine
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # its report on the missing head says what `fresh` says
     place = locate(model.name)
-    tokenizer, config = load_tokenizer(model), load_config(model, labels=labels)
+    config, tokenizer = load_config(model, labels=labels), load_tokenizer(model)
     config.pad_token_id = tokenizer.pad_token_id
     with _explained(model.name):
         network, report = AutoModelForSequenceClassification.from_pretrained(
@@ -199,6 +199,10 @@ def _reason(name: str, error: BaseException) -> str:
         return _NO_SAFETENSORS
     if "Repo id must" in text or name.startswith((".", "/", "~")):
         return "there is no such directory, and it is no hub id"
+    if "is not a valid git identifier" in text:
+        return f"the hub has no revision {text.split()[0]!r} of it; take a branch, a tag or a commit that is there"
+    if "Should have a `model_type` key" in text or "does not appear to have a file named config.json" in text:
+        return "its config.json is missing on the hub, or does not say of which architecture it is"
     if "connect" in text.lower() or "offline" in text.lower() or "couldn't find" in text.lower():
         return (
             "it is not on this machine and the hub cannot be reached; give a local directory, or use the packaged "

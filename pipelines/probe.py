@@ -1,10 +1,7 @@
 """A short measurement of one model on this machine: real steps, real evaluations, a few seconds."""
 
-import resource
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ from pipelines.batches import EVALUATION_TOKENS, evaluation_batches
 from pipelines.config import replaced
 from pipelines.cost import Facts, Point, Probe, fit, probe_shapes
 from pipelines.data import Dataset
-from pipelines.device import choose_precision, with_precision
+from pipelines.device import choose_precision, forget_peak, peak_memory, with_precision
 from pipelines.families import locate
 from pipelines.segment import Choice, ProbeJob, SegmentJob, Watch
 from pipelines.tokens import Encoded
@@ -69,10 +66,10 @@ def _measured(
     trial = bench.trial(work)
     prepare = time.perf_counter() - start
     shapes = probe_shapes(trial.train.encoded.lengths, batch_sizes)
-    parts = [_part(trial.train, _nearest(trial.train, *shape)) for shape in shapes]
-    steps, memory = _steps(trial.trainee, parts, watch=watch)
+    parts = [part_of(trial.train, nearest_rows(trial.train, *shape)) for shape in shapes]
+    steps, memory = time_steps(trial.trainee, parts, watch=watch)
     evaluations = _evaluations(trial.trainee, parts, trial.select)
-    latency = _evaluation(trial.trainee, _part(trial.select, np.arange(1))).value
+    latency = _evaluation(trial.trainee, part_of(trial.select, np.arange(1))).value
     compiled, steps = _compiling(trial.trainee, parts, plain=steps, watch=watch)
     device = trial.trainee.accelerator.device
     return Probe(
@@ -93,7 +90,9 @@ def _measured(
     )
 
 
-def _steps(trainee: Trainee, parts: list[Material], *, watch: Watch) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+def time_steps(
+    trainee: Trainee, parts: list[Material], *, watch: Watch, rounds: int = _ROUNDS
+) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
     """Seconds and peak bytes of optimizer steps, the shapes taken in turn, so that noise meets all of them.
 
     Bytes are those of the first round, which goes upwards: a process keeps what a larger batch once needed.
@@ -101,16 +100,16 @@ def _steps(trainee: Trainee, parts: list[Material], *, watch: Watch) -> tuple[tu
     seconds: list[list[float]] = [[] for _ in parts]
     memory: list[Point] = []
     began = time.perf_counter()
-    for turn in range(_ROUNDS):
+    for turn in range(rounds):
         for part, taken in zip(parts, seconds, strict=True):
             if turn and (time.perf_counter() - began > _SECONDS or watch.stop_requested()):
                 continue
-            _forget_peak(trainee)
+            forget_peak(trainee.accelerator.device)
             start = time.perf_counter()
             next(train_steps(trainee, part, until=trainee.step + 1)).loss.item()  # reading it waits for the device
             taken.append(time.perf_counter() - start)
             if not turn:
-                memory.append(_point(part, _peak(trainee)))
+                memory.append(_point(part, peak_memory(trainee.accelerator.device)))
     timed = [_point(part, float(np.median(taken[1:] or taken))) for part, taken in zip(parts, seconds, strict=True)]
     return tuple(timed), tuple(memory)
 
@@ -129,8 +128,8 @@ def _compiling(
         return Choice("off", "on a CPU compiling takes a minute and gains nothing"), plain
     try:
         trainee.model.compile(dynamic=True)
-        _steps(trainee, parts, watch=watch)  # compiles
-        compiled, _ = _steps(trainee, parts, watch=watch)
+        time_steps(trainee, parts, watch=watch)  # compiles
+        compiled, _ = time_steps(trainee, parts, watch=watch)
     except RuntimeError as error:
         return Choice("off", f"torch cannot compile it here: {str(error).partition(chr(10))[0]}"), plain
     gain = sum(point.value for point in plain) / sum(point.value for point in compiled)
@@ -146,7 +145,7 @@ def _evaluations(trainee: Trainee, parts: list[Material], select: Material) -> t
     small = tuple(_evaluation(trainee, part) for part in parts)
     batches = evaluation_batches(select.encoded.lengths, tokens=EVALUATION_TOKENS)
     chosen = {len(batches) // 4: None, len(batches) * 3 // 4: None}  # of short texts, and of long ones
-    whole, law = [_part(select, batches[index]) for index in chosen], fit(small)
+    whole, law = [part_of(select, batches[index]) for index in chosen], fit(small)
     foretold = sum(law.at(len(part.labels), int(part.encoded.lengths.max())) for part in whole)
     return tuple(_evaluation(trainee, part) for part in whole) if foretold < _EVALUATION_SECONDS else small
 
@@ -160,12 +159,12 @@ def _evaluation(trainee: Trainee, part: Material, repeats: int = 3) -> Point:
     return _point(part, float(np.median(times)))
 
 
-def _nearest(material: Material, rows: int, length: int) -> NDArray[np.int64]:
+def nearest_rows(material: Material, rows: int, length: int) -> NDArray[np.int64]:
     """The `rows` texts whose length is nearest to `length`."""
     return np.argsort(np.abs(material.encoded.lengths - length), kind="stable")[:rows]
 
 
-def _part(material: Material, rows: NDArray[np.int64]) -> Material:
+def part_of(material: Material, rows: NDArray[np.int64]) -> Material:
     """Some rows alone."""
     pieces = [material.encoded.row(int(row)).ids for row in rows]
     offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
@@ -211,30 +210,3 @@ def _import_seconds() -> float:
 
     lived = time.time() - psutil.Process().create_time()
     return max(0.0, lived - (time.monotonic() - _BEGAN))
-
-
-def _forget_peak(trainee: Trainee) -> None:
-    """Begin a new peak of memory. Only Linux can for a process; elsewhere the peak is that of all steps so far."""
-    if trainee.accelerator.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    elif sys.platform == "linux":
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            return
-
-
-def _peak(trainee: Trainee) -> float:
-    """Peak bytes since `_forget_peak`; of a process in units of 4 KiB pages, counted loosely by the kernel."""
-    if trainee.accelerator.device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated())
-    for line in _status_lines():
-        if line.startswith("VmHWM:"):
-            return float(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
-def _status_lines() -> Iterator[str]:
-    file = Path("/proc/self/status")
-    yield from file.read_text().splitlines() if file.exists() else []

@@ -62,6 +62,21 @@ class ProbeJob:
 
 
 @dataclass(frozen=True)
+class ScreenJob:
+    """Checkpoints to compare before any of them is trained; see `pipelines.screening`."""
+
+    configs: tuple[RunConfig, ...]
+    """One configuration of each."""
+    data: Path
+    cache: Path
+    keep: int
+    """So many of them are wanted, at most."""
+    rows: int | None
+    """Training rows to compare them on; the default where this is None."""
+    seed: int
+
+
+@dataclass(frozen=True)
 class FinishJob:
     """A trained model that is to be shipped; see `pipelines.finish`."""
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpo.specfile import read_spec
 from pipelines.config import RunConfig, replaced
-from pipelines.families import FAMILIES, family_called, license_of, locate
+from pipelines.families import ANATOMIES, FAMILIES, Family, family_called, license_of, locate
 from tests import tiny
 
 
@@ -23,6 +24,25 @@ def test_known_good_defaults_are_settings_that_a_run_accepts(family: object) -> 
         "train.weight_decay",
     }
     assert FAMILIES[family.name].source  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_the_range_of_a_family_is_one_and_holds_its_default(family: Family) -> None:
+    low, high = family.learning_rates
+    assert low < family.defaults["train.learning_rate"] < high
+    assert family.defaults["train.batch_size"] in family.batch_sizes
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "distilbert"])
+def test_the_shipped_study_of_a_family_searches_its_range(name: str) -> None:
+    space = read_spec(name).space
+    assert (space["train.learning_rate"].low, space["train.learning_rate"].high) == FAMILIES[name].learning_rates
+    assert tuple(space["train.batch_size"].choices or ()) == FAMILIES[name].batch_sizes
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_the_parts_of_every_family_are_known(family: Family) -> None:
+    assert ANATOMIES[family.model_type].targets
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -90,12 +110,20 @@ def test_minilm_is_a_hub_id_where_it_is_not_packaged(monkeypatch: pytest.MonkeyP
     assert locate("minilm") == "sentence-transformers/all-MiniLM-L6-v2"
 
 
+def test_license_may_stand_in_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"license": "apache-2.0"}')
+    assert license_of(str(tmp_path)) == "apache-2.0"
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert license_of(str(tmp_path)) == "mit"
+
+
 @pytest.mark.parametrize(
     ("card", "expected"),
     [
         ("---\nlicense: apache-2.0\ntags: [a]\n---\n# Model\n", "apache-2.0"),
         ("---\ntags: [a]\n---\n", None),
         ("---\nlicense: mit\n", None),  # no end: no header
+        ("---\nlicense: [mit\n---\n", None),
         ("# Model\nlicense: mit\n", None),
         ("", None),
         (None, None),

@@ -78,7 +78,7 @@ def test_the_measured_rows_are_those_of_the_wanted_length(tiny_bert: Path, toy_d
     lengths = np.array([3, 9, 5, 8, 9], dtype=np.int64)
     ids = np.arange(lengths.sum(), dtype=np.int32)
     whole = Material(Encoded(ids, np.concatenate([[0], np.cumsum(lengths)])), np.array([0, 1, 2, 3, 4]), pad=0)
-    part = probe_module._part(whole, probe_module._nearest(whole, 3, 9))
+    part = probe_module.part_of(whole, probe_module.nearest_rows(whole, 3, 9))
     assert sorted(part.labels.tolist()) == [1, 3, 4]
     assert part.encoded.lengths.tolist() == [lengths[label] for label in part.labels]
     first = part.encoded.row(0).ids.tolist()
@@ -130,7 +130,7 @@ def test_model_is_compiled_on_a_gpu_where_a_step_gains_a_tenth(
 ) -> None:
     compiled = tuple(Point(point.rows, point.length, point.value / gain) for point in PLAIN)
     rounds = iter([PLAIN, compiled])  # the first one compiles, and does not count
-    monkeypatch.setattr(probe_module, "_steps", lambda *_, **__: (next(rounds), ()))
+    monkeypatch.setattr(probe_module, "time_steps", lambda *_, **__: (next(rounds), ()))
     choice, steps = probe_module._compiling(trainee_on("cuda"), [], plain=PLAIN, watch=Unwatched())
     assert choice == Choice(chosen, f"a compiled step takes {shown} of a plain one (measured)")
     assert steps == (compiled if chosen == "on" else PLAIN)

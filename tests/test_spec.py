@@ -26,7 +26,7 @@ def test_every_field_of_the_whole_tree_is_described() -> None:
     sections = {field.partition(".")[0] for field in found}
     assert sections == {
         *("StudySpec", "Objective", "Budget", "Component", "Dimension", "Workers", "Scheduling"),
-        *("Calibration", "Confirmation", "Promotion"),
+        *("Calibration", "Confirmation", "Promotion", "Screening"),
         *("RunConfig", "DataConfig", "Fractions", "TokensConfig", "ModelConfig", "TrainConfig", "LoraConfig"),
     }
     assert len(found) > 60

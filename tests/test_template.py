@@ -187,9 +187,9 @@ def test_several_models_are_searched_each_with_its_own_learning_rates(here):
     assert spec.models == models
     assert spec.budget.trials == 50
     rates = spec.space["train.learning_rate"]
-    assert (rates.low, rates.high) == (2.5e-5, 4e-4)
+    assert (rates.low, rates.high) == (2e-5, 5e-4)
     ranges = {model: (own.low, own.high) for model, own in rates.per_model.items()}
-    assert ranges == {"roberta": (5e-6, 8e-5), "owner/unknown": (1e-5, 1e-4)}  # electra's is that of minilm
+    assert ranges == {"roberta": (1e-5, 3e-5), "electra": (3e-5, 1.5e-4), "owner/unknown": (1e-5, 1e-4)}
 
 
 def test_a_local_directory_is_a_model_and_its_family_is_recognized(here):
@@ -199,7 +199,7 @@ def test_a_local_directory_is_a_model_and_its_family_is_recognized(here):
     assert init_spec("--data", data, "-y", "--model", "./mine").exit_code == 0
     spec = read_spec("reviews.yaml")
     assert spec.models == ["./mine"]
-    assert spec.space["train.learning_rate"].high == 8e-5
+    assert spec.space["train.learning_rate"].high == 3e-5
 
 
 def test_questions_are_answered_on_standard_input(here):

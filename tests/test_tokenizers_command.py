@@ -35,10 +35,7 @@ def home(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it itself when it is told an address
     (tmp_path / "home").mkdir()
     shutil.copy(empty_mlflow, tmp_path / "home" / "mlflow.db")
-    data = tiny.dataset(sizes={"train": 160, "select": 0, "calibrate": 0, "test": 0})
-    split = data.splits["train"]
-    rows = [f'"{text}",{data.labels[code]}' for text, code in zip(split.texts, split.labels.tolist(), strict=True)]
-    (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *dict.fromkeys(rows)]) + "\n")
+    (tmp_path / "reviews.csv").write_text(tiny.as_csv())
     return tmp_path / "home"
 
 

@@ -54,6 +54,14 @@ def dataset(classes: int = 2, sizes: dict[SplitName, int] = _SIZES) -> Dataset:
     return Dataset("toy", "toy", labels, splits, digest=content_digest(labels, splits), notes=())
 
 
+def as_csv(rows: int = 160) -> str:
+    """Two-class sentences as a CSV file, each once."""
+    data = dataset(sizes={"train": rows, "select": 0, "calibrate": 0, "test": 0})
+    split = data.splits["train"]
+    lines = [f'"{text}",{data.labels[code]}' for text, code in zip(split.texts, split.labels.tolist(), strict=True)]
+    return "\n".join(["text,label", *dict.fromkeys(lines)]) + "\n"
+
+
 def job(model: Path, data: Path, home: Path, *, until: int = 10**6, **changes: Any) -> SegmentJob:
     """A quick trial on toy data. Changes are addresses: `{"train.epochs": 1.0}`."""
     config = replaced(

@@ -6,7 +6,20 @@ import sys
 import typer
 from rich.console import Console
 
-from hpo.cli import browse, champions, compare, doctor, evaluate, models, new, serve, studies, tokenizers, upkeep
+from hpo.cli import (
+    browse,
+    champions,
+    compare,
+    doctor,
+    evaluate,
+    models,
+    new,
+    screen,
+    serve,
+    studies,
+    tokenizers,
+    upkeep,
+)
 
 app = typer.Typer(
     name="hpo",
@@ -15,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for module in (studies, browse, compare, doctor, upkeep, models, champions, evaluate, serve, new, tokenizers):
+for module in (studies, browse, compare, doctor, upkeep, models, champions, evaluate, serve, new, tokenizers, screen):
     module.add_to(app)
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from hpo.cli.console import pairs, print_json, screen
 from hpo.cli.options import AsJson, Storage, Tracking
-from hpo.cli.screen import pairs, print_json, screen
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,6 +43,7 @@ def show(
     """Show a study's trials, or everything about one trial."""
     from hpo.listing import looks_at_test, one_trial, trials
     from hpo.places import find_places
+    from hpo.screening import stored_screening
     from hpo.selection import read_selection
 
     places = find_places(storage=storage)
@@ -51,6 +52,8 @@ def show(
         print_json(found)
     elif trial is None:
         _print_trials(found)
+        if (screened := stored_screening(places.study(study) / "report")) is not None:
+            screen().print(f"screened before the search: {screened['verdict']} {screened['cost']}")
         selection = read_selection(places.study(study) / "report")
         for line in selection.in_words() if selection else ():
             screen().print(line)

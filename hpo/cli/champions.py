@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from hpo.cli.console import print_json, screen
 from hpo.cli.options import AsJson, Storage, Tracking
-from hpo.cli.screen import print_json, screen
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
 

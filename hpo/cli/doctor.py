@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from hpo.cli.console import print_json, screen
 from hpo.cli.options import AsJson, Storage, Tracking
-from hpo.cli.screen import print_json, screen
 
 if TYPE_CHECKING:
     from hpo.doctor import Examination

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from hpo.cli.console import print_json, screen
 from hpo.cli.models import Model
 from hpo.cli.options import AsJson, Storage, Tracking
-from hpo.cli.screen import print_json, screen
 
 
 class Part(Enum):

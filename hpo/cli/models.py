@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from hpo.cli.console import print_json, screen
 from hpo.cli.options import AsJson, Storage, Tracking
-from hpo.cli.screen import print_json, screen
 
 Model = Annotated[
     str, typer.Argument(metavar="NAME[@ALIAS|/VERSION]", help="A registered model; its champion by default.")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.console import screen
 from hpo.cli.options import options_named
-from hpo.cli.screen import screen
 from pipelines.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.cli.console import pairs, print_json, screen
 from hpo.cli.options import AsJson, From, Overrides, Spec, Storage, Tracking
-from hpo.cli.screen import pairs, print_json, screen
 
 if TYPE_CHECKING:
     from hpo.spec import StudySpec

@@ -1,15 +1,28 @@
 """The command that sets tokenizers side by side on a user's texts."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from hpo.cli.options import AsJson, Tracking, options_named
-from hpo.cli.screen import print_json, screen
-from pipelines.errors import ConfigError, DataError, StorageError
+from hpo.cli.console import print_json, screen
+from hpo.cli.looking import (
+    Data,
+    DropBlank,
+    Html,
+    Label,
+    NoTrack,
+    Text,
+    keep_in_mlflow,
+    load,
+    refuse_directory,
+    say,
+    words,
+    write_page,
+)  # fmt: skip
+from hpo.cli.options import AsJson, Tracking
+from pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
     from hpo.places import Places
@@ -24,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def tokenizers(
-    data: Annotated[str, typer.Option(help="A file, `sample:NAME`, preset, hub id or saved directory.")],
+    data: Data,
     models: Annotated[
         str | None,
         typer.Option(
@@ -41,11 +54,11 @@ def tokenizers(
             metavar="SIZE,...", help="Vocabulary sizes of what is trained. Default: 4000, or what the texts give."
         ),
     ] = None,
-    text: Annotated[str | None, typer.Option(help="Column of the texts; found by its name if left out.")] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the classes; found by its name if left out.")] = None,
-    drop_blank: Annotated[bool, typer.Option("--drop-blank", help="Leave out rows whose text is blank.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a report for the browser.")] = None,
-    no_track: Annotated[bool, typer.Option("--no-track", help="Leave MLflow alone.")] = False,
+    text: Text = None,
+    label: Label = None,
+    drop_blank: DropBlank = False,
+    html: Html = None,
+    no_track: NoTrack = False,
     as_json: AsJson = False,
     tracking_uri: Tracking = None,
 ) -> None:
@@ -56,15 +69,16 @@ def tokenizers(
     """
     from hpo.places import find_places
     from pipelines.tokenization.comparison import compare
+    from pipelines.tokenization.page import render
 
     kinds, sizes = _wanted(train, vocab)
-    names = _words(models, "--models", "a checkpoint") or ([] if kinds else ["minilm"])
-    _refuse_directory(html)
+    names = words(models, "--models", "a checkpoint") or ([] if kinds else ["minilm"])
+    refuse_directory(html)
     places = None if no_track else find_places(tracking=tracking_uri)
-    dataset = _load(data, text, label, drop_blank=drop_blank)
-    found = compare(_candidates(names, kinds, sizes=sizes, dataset=dataset), dataset, say=_say)
+    dataset = load(data, text, label, drop_blank=drop_blank)
+    found = compare(_candidates(names, kinds, sizes=sizes, dataset=dataset), dataset, say=say)
     if html is not None:
-        _write(html, found)
+        write_page(html, render(found))
     if as_json:
         print_json(found.as_json())
     else:
@@ -73,24 +87,12 @@ def tokenizers(
         _track(found, dataset, places)
 
 
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
-
-
-def _words(given: str | None, option: str, what: str) -> list[str]:
-    """The parts of a list with commas, each once."""
-    parts = [part.strip() for part in given.split(",")] if given is not None else []
-    if not all(parts):
-        raise ConfigError(f"{option} {given!r}: {what} is missing; write them with commas between")
-    return list(dict.fromkeys(parts))
-
-
 def _wanted(train: str | None, vocab: str | None) -> tuple[list[str], list[int]]:
     """What is to be trained: kinds and vocabulary sizes."""
     from hpo.suggest import did_you_mean
 
     known = ("bpe", "unigram", "wordpiece", "bytes")
-    kinds, sizes = _words(train, "--train", "a kind"), _words(vocab, "--vocab", "a size")
+    kinds, sizes = words(train, "--train", "a kind"), words(vocab, "--vocab", "a size")
     for kind in kinds:
         if kind not in known:
             hint = did_you_mean(kind, known) or f"; the kinds are {', '.join(known)}"
@@ -103,26 +105,6 @@ def _wanted(train: str | None, vocab: str | None) -> tuple[list[str], list[int]]
     return kinds, [int(size) for size in sizes]
 
 
-def _refuse_directory(html: Path | None) -> None:
-    if html is not None and (html.is_dir() or not html.parent.is_dir()):
-        raise ConfigError(f"--html {html}: {'is a directory' if html.is_dir() else 'its directory does not exist'}")
-
-
-def _load(source: str, text: str | None, label: str | None, *, drop_blank: bool) -> "Dataset":
-    from pipelines.config import DataConfig
-    from pipelines.data import load_data
-
-    if not source:
-        raise ConfigError("--data is empty; name a file, a preset or a hub id")
-    blank: Literal["fail", "drop"] = "drop" if drop_blank else "fail"
-    try:
-        return load_data(DataConfig(source=source, text=text or None, label=label or None, blank=blank))
-    except DataError as error:
-        options = [option for option in options_named(str(error)) if not option.startswith("--label-name")]
-        hint = f" (here: {' '.join(options)})" if options else ""
-        raise DataError(f"{error}{hint}") from error
-
-
 def _candidates(
     names: Sequence[str], kinds: Sequence[str], *, sizes: Sequence[int], dataset: "Dataset"
 ) -> "list[Candidate]":
@@ -130,33 +112,15 @@ def _candidates(
     from pipelines.tokenization.training import train_candidates
 
     loaded = load_candidates(names)
-    return named_apart([*loaded, *train_candidates(kinds, sizes, dataset.splits["train"].texts, say=_say)])
-
-
-def _write(path: Path, found: "Comparison") -> None:
-    from pipelines.files import write_text
-    from pipelines.tokenization.page import render
-
-    try:
-        write_text(path, render(found))
-    except OSError as error:
-        raise ConfigError(f"--html {path}: cannot be written ({error.strerror})") from error
+    return named_apart([*loaded, *train_candidates(kinds, sizes, dataset.splits["train"].texts, say=say)])
 
 
 def _track(found: "Comparison", dataset: "Dataset", places: "Places") -> None:
-    """Keep the run in MLflow; all is shown before, so that nothing is lost when MLflow is away."""
-    from hpo.places import make_home
     from pipelines.tokenization.tracked import EXPERIMENT, track
-    from pipelines.tracking import connect, tracking_errors
 
-    try:
-        make_home(places)
-        client = connect(places.tracking)
-        with tracking_errors(places.tracking):
-            run = track(found, dataset, client=client, artifacts=places.artifacts)
-    except StorageError as error:
-        raise StorageError(f"{error}; only MLflow lacks what was found (--no-track leaves it out)") from error
-    _say(f"kept in MLflow: experiment {EXPERIMENT}, run {run}")
+    keep_in_mlflow(
+        EXPERIMENT, lambda client: track(found, dataset, client=client, artifacts=places.artifacts), places=places
+    )
 
 
 def _print(found: "Comparison") -> None:

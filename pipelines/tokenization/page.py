@@ -1,31 +1,26 @@
-"""A comparison as one HTML file that needs nothing else: no script, no font, no picture from anywhere."""
+"""A comparison as a page for the browser."""
 
 from pathlib import Path
-
-import jinja2
-from markupsafe import Markup
 
 from pipelines.tokenization.comparison import Comparison
 from pipelines.tokenization.lengths import CHARACTERS, TEXTS, in_percent
 from pipelines.tokenization.picture import draw_lengths
+from pipelines.webpage import render_page
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def render(found: Comparison) -> str:
-    """The page. Every text in it is escaped by the template engine; the picture is an SVG element of our own."""
-    # Undefined names must fail, not vanish: a page with a hole looks whole.
-    pages = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"percent": _percent, "number": _number, "whole": lambda value: f"{value:,.0f}"}
-    picture = Markup(draw_lengths(found.measures))
-    lengths = sorted({cut.length for one in found.measures for cut in one.cuts})
-    return pages.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        found=found,
-        lengths=lengths,
-        picture=picture,
-        most_tokens=max((one.seen.tokens_per_word or 0 for one in found.measures), default=0) or 1,
-        limits={"texts": in_percent(TEXTS), "characters": in_percent(CHARACTERS)},
-    )
+    """The page."""
+    values = {
+        "found": found,
+        "lengths": sorted({cut.length for one in found.measures for cut in one.cuts}),
+        "picture": draw_lengths(found.measures),
+        "most_tokens": max((one.seen.tokens_per_word or 0 for one in found.measures), default=0) or 1,
+        "limits": {"texts": in_percent(TEXTS), "characters": in_percent(CHARACTERS)},
+    }
+    filters = {"percent": _percent, "number": _number, "whole": lambda value: f"{value:,.0f}"}
+    return render_page(_TEMPLATE, values, filters=filters)
 
 
 def _percent(share: float | None) -> str:

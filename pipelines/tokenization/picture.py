@@ -1,32 +1,27 @@
 """The picture of a comparison: how long the texts are for each tokenizer, and what each `max_length` cuts off."""
 
-import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipelines.figures import BLUE, FONT, GREY, INK, ORANGE, PALE
 from pipelines.tokenization.lengths import in_percent
 from pipelines.tokenization.measuring import Measures
+from pipelines.webpage import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_VARIABLES = {INK: "--ink", GREY: "--muted", PALE: "--line", BLUE: "--accent", ORANGE: "--warn"}
 _SMOOTH = 0.12  # standard deviation of the curve's kernel, in doublings of the length
 _HEIGHT = 0.7  # of a curve, in rows
 
 
-def draw_lengths(measures: Sequence[Measures]) -> str:
-    """An SVG element: one curve of lengths for each tokenizer, what its recommended `max_length` cuts in orange.
-
-    Colours are CSS variables of the page (`--ink`, `--muted`, `--line`, `--accent`, `--warn`), so that it is light or
-    dark with it; text stays text.
-    """
+def draw_lengths(measures: Sequence[Measures]) -> Markup:
+    """An SVG element: one curve of lengths for each tokenizer, what its recommended `max_length` cuts in orange."""
     figure, axes = _panel(len(measures))
     low, high = _range(measures)
     axes.set_xscale("log", base=2)
@@ -39,7 +34,7 @@ def draw_lengths(measures: Sequence[Measures]) -> str:
     axes.set_ylim(rows[-1] - 0.3, 0.85)
     for row, one in zip(rows.tolist(), measures, strict=True):
         _draw_curve(axes, one, row=row, low=low, high=high)
-    return _themed(figure)
+    return drawn(figure, salt="tokenizers")
 
 
 def _panel(rows: int) -> "tuple[Figure, Axes]":
@@ -94,20 +89,3 @@ def _density(lengths: NDArray[np.int64], low: float, high: float) -> tuple[NDArr
     counts, _ = np.histogram(np.log2(np.maximum(lengths, 1)), bins=edges)
     y = gaussian_filter1d(counts.astype(np.float64), _SMOOTH / (edges[1] - edges[0]), mode="constant")
     return 2 ** ((edges[:-1] + edges[1:]) / 2), y
-
-
-def _themed(figure: "Figure") -> str:
-    import matplotlib
-
-    # Without a salt the names of clip paths, and so the file, would differ each time.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tokenizers"}):
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawn = file.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1), count=1
-    )
-    for colour, variable in _VARIABLES.items():
-        drawn = drawn.replace(colour, f"var({variable})")
-    return drawn

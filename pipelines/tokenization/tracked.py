@@ -1,26 +1,18 @@
 """A comparison of tokenizers as a run in MLflow."""
 
-import getpass
-import json
-import re
-import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
 
-from pipelines.config import SplitName
-from pipelines.data import Dataset, Split
-from pipelines.files import write_text
+from pipelines.data import Dataset
+from pipelines.findings import Findings, metric_name, track_findings
 from pipelines.tokenization.comparison import Comparison
 from pipelines.tokenization.measuring import Measures
 from pipelines.tokenization.page import render
-from pipelines.tracking import dataset_inputs, find_experiment
 
 EXPERIMENT = "tokenizers"
-_PART = 100  # parameters in one request, MLflow's limit
 
 
 def track(found: Comparison, dataset: Dataset, *, client: MlflowClient, artifacts: Path) -> str:
@@ -28,29 +20,19 @@ def track(found: Comparison, dataset: Dataset, *, client: MlflowClient, artifact
 
     Raises what MLflow raises. `artifacts` is where they are kept when no tracking server does.
     """
-    experiment = find_experiment(client, EXPERIMENT, artifacts)
-    tags = {"hpo.kind": "tokenizers", "mlflow.source.name": "hpo tokenizers", "mlflow.user": getpass.getuser()}
-    run = client.create_run(experiment, run_name=dataset.name, tags=tags)
-    id, now = run.info.run_id, run.info.start_time
-    params = [Param(f"{_key(one)}/{name}", str(value)) for one in found.measures for name, value in _facts(one)]
-    params.append(Param("data", dataset.source))
-    for start in range(0, len(params), _PART):
-        client.log_batch(id, params=params[start : start + _PART])
-    figures = [Metric(f"{_key(one)}/{name}", value, now, 0) for one in found.measures for name, value in _figures(one)]
-    client.log_batch(id, metrics=figures, tags=[RunTag("mlflow.note.content", found.verdict)])
-    measured: dict[SplitName, Split] = {name: dataset.splits[name] for name in ("train", "select")}
-    client.log_inputs(id, dataset_inputs(replace(dataset, splits=measured)))
-    with tempfile.TemporaryDirectory() as folder:
-        write_text(Path(folder) / "tokenizers.html", render(found))
-        write_text(Path(folder) / "tokenizers.json", json.dumps(found.as_json(), indent=1, ensure_ascii=False))
-        client.log_artifacts(id, folder)
-    client.set_terminated(id)
-    return str(id)
+    findings = Findings(
+        command=EXPERIMENT,
+        verdict=found.verdict,
+        params={f"{_key(one)}/{name}": value for one in found.measures for name, value in _facts(one)},
+        metrics={f"{_key(one)}/{name}": value for one in found.measures for name, value in _figures(one)},
+        page=render(found),
+        figures=found.as_json(),
+    )
+    return track_findings(findings, dataset, splits=("train", "select"), client=client, artifacts=artifacts)
 
 
 def _key(one: Measures) -> str:
-    """The tokenizer's name with nothing that MLflow does not take in the name of a metric, of which 250 fit."""
-    return re.sub(r"[^\w. /-]", "-", one.candidate.name)[:180].strip("/.") or "tokenizer"
+    return metric_name(one.candidate.name) or "tokenizer"
 
 
 def _facts(one: Measures) -> Iterator[tuple[str, object]]:

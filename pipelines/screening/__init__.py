@@ -1,0 +1,1 @@
+"""Pretrained checkpoints side by side on a user's texts, before any of them is fine-tuned."""
