@@ -136,7 +136,12 @@ def find_experiment(client: MlflowClient, name: str, artifacts: Path) -> str:
         return str(found.experiment_id)
     served = client.tracking_uri.startswith(("http://", "https://"))
     location = None if served else (artifacts / name).absolute().as_uri()
-    return str(client.create_experiment(name, artifact_location=location, tags=_TRAINING_PAGES))
+    try:
+        return str(client.create_experiment(name, artifact_location=location, tags=_TRAINING_PAGES))
+    except MlflowException as error:  # somebody else was quicker
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or (found := client.get_experiment_by_name(name)) is None:
+            raise
+        return str(found.experiment_id)
 
 
 class Tracker:

@@ -177,6 +177,7 @@ def terminate_me() -> None:
 def interrupt_me_twice() -> None:
     """As an impatient person does with Ctrl-C."""
     os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)  # two that come before the main thread looks are one
     os.kill(os.getpid(), signal.SIGINT)
 
 

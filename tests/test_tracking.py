@@ -364,6 +364,15 @@ def test_an_experiment_that_somebody_deleted_is_restored(client: MlflowClient, o
     assert opened().experiment == first.experiment
 
 
+def test_an_experiment_that_another_session_creates_at_the_same_moment_is_found(
+    client: MlflowClient, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quicker, look = opened(), client.get_experiment_by_name
+    answers = iter([None])  # it looks a moment too early
+    monkeypatch.setattr(client, "get_experiment_by_name", lambda name: next(answers, look(name)))
+    assert opened().experiment == quicker.experiment
+
+
 def test_studies_do_not_find_each_others_trials(client: MlflowClient, opened: Opened, tmp_path: Path) -> None:
     for folder, name in (("one", STUDY), ("two", f"{STUDY}.2")):
         (tmp_path / folder).mkdir()
