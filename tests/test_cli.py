@@ -97,6 +97,15 @@ def test_check_shows_the_plan_and_writes_nothing_but_what_it_found(own_data: str
     assert "minutes" in again.stdout
 
 
+def test_check_says_which_checkpoints_will_be_screened(own_data: str) -> None:
+    candidates = ["space.model.name=[minilm, bert, gpt2]", "model.screen.keep=2"]
+    shown = CliRunner().invoke(app, ["check", "quickstart", own_data, *candidates, "--json"])
+    assert shown.exit_code == 0, shown.output
+    plan = json.loads(shown.stdout)
+    assert plan["models"] == "minilm, bert, gpt2"
+    assert plan["screening"].startswith("before the first trial 3 checkpoints are ranked untrained on a third of the ")
+
+
 def test_check_gives_every_choice_with_its_reason_and_in_numbers(own_data: str) -> None:
     shown = CliRunner().invoke(app, ["check", "quickstart", own_data, "budget.trials=9", "--json"])
     assert shown.exit_code == 0, shown.output
