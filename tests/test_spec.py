@@ -27,7 +27,16 @@ def test_every_field_of_the_whole_tree_is_described() -> None:
     assert sections == {
         *("StudySpec", "Objective", "Budget", "Component", "Dimension", "Workers", "Scheduling"),
         *("Calibration", "Confirmation", "Promotion"),
-        *("RunConfig", "DataConfig", "Fractions", "TokensConfig", "ModelConfig", "TrainConfig", "LoraConfig"),
+        *(
+            "RunConfig",
+            "DataConfig",
+            "Fractions",
+            "TokensConfig",
+            "ModelConfig",
+            "TrainConfig",
+            "LoraConfig",
+            "ScratchConfig",
+        ),
     }
     assert len(found) > 60
 
