@@ -153,9 +153,18 @@ def _blocks(resamples: int, rows: int) -> Iterator[int]:
 
 
 def bootstrap(
-    measure: Weighted, labels: Labels, models: Sequence[Floats], *, resamples: int, rng: np.random.Generator
+    measure: Weighted,
+    labels: Labels,
+    models: Sequence[Floats],
+    *,
+    resamples: int,
+    rng: np.random.Generator,
+    all_seeds: bool = False,
 ) -> list[Floats]:
-    """The mean over its seeds of each model, (resamples,), on the same resamples of the rows."""
+    """The mean over its seeds of each model, (resamples,), on the same resamples of the rows.
+
+    With `all_seeds` a model is these very seeds, and no sample of others that there might be.
+    """
     strata = [np.flatnonzero(labels == index) for index in np.unique(labels)]
     if not measure.by_class:
         strata = [np.arange(len(labels))]
@@ -164,7 +173,8 @@ def bootstrap(
     for count in _blocks(resamples, len(labels)):
         weights = draw_rows(strata, count, rng)
         for means, of_seeds in zip(found, features, strict=True):
-            shares = draw_seeds(len(of_seeds), count, rng)
+            whole = np.full((count, len(of_seeds)), 1 / len(of_seeds))
+            shares = whole if all_seeds else draw_seeds(len(of_seeds), count, rng)
             means.append((shares * _columns(measure, weights, labels, of_seeds)).sum(axis=1))
     return [np.concatenate(means) for means in found]
 

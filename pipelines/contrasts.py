@@ -29,13 +29,22 @@ class Contrast:
 
 
 def compare_all(
-    metric: str, labels: Labels, models: Sequence[ArrayLike], *, level: float = 0.95, seed: int = 0
+    metric: str,
+    labels: Labels,
+    models: Sequence[ArrayLike],
+    *,
+    matched: bool = False,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> tuple[list[Measured], list[Contrast]] | None:
     """A metric of each model, and all their paired differences; None where the rows do not define it.
 
     As `compare_metric` finds them, each resample of the rows drawn for all models. With the chance `level` the
     intervals of all pairs hold at once, since each has the level 1 - (1 - level) / pairs (Bonferroni); those of the
     single models have `level` each. So many resamples are taken that twenty lie beyond each end of an interval.
+
+    With `matched` the k-th seeds of all models belong together (trained alike but for what is compared): their mean
+    difference is meant, and they are no sample of others.
     """
     sides, measure, rng = [as_seeds(model) for model in models], WEIGHTED[metric], np.random.default_rng(seed)
     values = [observed(measure, labels, side) for side in sides]
@@ -44,7 +53,7 @@ def compare_all(
     pairs = list(itertools.combinations(range(len(sides)), 2))
     outside = (1 - level) / max(1, len(pairs))
     resamples = min(_MOST, max(_FEWEST, round(2 * _BEYOND / outside)))
-    drawn = bootstrap(measure, labels, sides, resamples=resamples, rng=rng)
+    drawn = bootstrap(measure, labels, sides, resamples=resamples, rng=rng, all_seeds=matched)
     found = []
     for a, b in pairs:
         apart = drawn[b] - drawn[a]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-_BATCH_TOKENS = 8_192  # padding included: bounds the memory of one forward pass
+_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _HEAD = 4  # of so many tokens of a text that is cut in its middle, one is of its beginning
 
 
@@ -79,12 +79,15 @@ class Reading:
         return [*ids[: first + head], *ids[end - (room - head) :]]
 
 
-class Classifier:
-    """A fine-tuned classifier in memory. Reads safetensors and JSON only, and never from the network."""
+class Answers:
+    """Texts in, probabilities out, whatever computes the logits."""
 
-    def __init__(self, directory: str | Path, *, device: str | None = None) -> None:
-        """Load the directory that `export_model` wrote; `device` defaults to the accelerator where there is one."""
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    batch_tokens = 8_192
+    """Tokens of a batch at most, padding included: bounds the memory of one forward pass."""
+
+    def __init__(self, directory: str | Path) -> None:
+        """Read tokenizer and facts from the directory that `export_model` wrote."""
+        from transformers import AutoTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()
@@ -94,15 +97,7 @@ class Classifier:
         self.reading = Reading.of(facts)
         thresholds = (facts.get("calibration") or {}).get("thresholds")
         self.thresholds: tuple[float, ...] | None = thresholds and tuple(thresholds)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        self.tokenizer = AutoTokenizer.from_pretrained(str(directory), **local)
-        self.model, report = AutoModelForSequenceClassification.from_pretrained(
-            str(directory), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **local
-        )
-        if report["missing_keys"]:  # transformers would draw them at random, and answer
-            raise ValueError(f"the weights lack {sorted(report['missing_keys'])[0]}")
-        self.model.to(self.device).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(str(directory), **_LOCAL)
 
     @property
     def max_length(self) -> int:
@@ -121,15 +116,18 @@ class Classifier:
         weighed = probabilities if self.thresholds is None else probabilities / np.array(self.thresholds)
         return np.asarray(weighed.argmax(axis=1), dtype=np.int64)
 
-    @torch.inference_mode()
     def probabilities(self, texts: Sequence[str], *, each: Callable[[], None] = lambda: None) -> NDArray[np.float64]:
         """Probability of every class for every text, (texts, classes); rows sum to 1. `each` is called now and then."""
         rows = self.encode(texts)
         result = np.empty((len(rows), len(self.labels)))
-        for batch in _batches([len(row) for row in rows]):
+        for batch in _batches([len(row) for row in rows], self.batch_tokens):
             result[batch] = self._forward([rows[index] for index in batch])
             each()
         return result
+
+    def logits(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """(texts, classes) of token ids and attention mask, both (texts, tokens)."""
+        raise NotImplementedError
 
     def _forward(self, rows: list[list[int]]) -> NDArray[np.float64]:
         width = max(map(len, rows))
@@ -137,18 +135,50 @@ class Classifier:
         for index, row in enumerate(rows):
             ids[index, : len(row)] = row
         mask = (np.arange(width) < np.array([[len(row)] for row in rows])).astype(np.int64)
-        logits = self.model(
-            input_ids=torch.from_numpy(ids).to(self.device), attention_mask=torch.from_numpy(mask).to(self.device)
-        ).logits
-        probabilities: NDArray[np.float64] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
-        return probabilities
+        return softmax(self.logits(ids, mask))
 
 
-def _batches(lengths: list[int]) -> list[list[int]]:
-    """All rows, shortest first, at most `_BATCH_TOKENS` tokens with padding in each batch."""
+class Classifier(Answers):
+    """A fine-tuned classifier in memory. Reads safetensors and JSON only, and never from the network."""
+
+    def __init__(self, directory: str | Path, *, device: str | None = None) -> None:
+        """Load the directory that `export_model` wrote; `device` defaults to the accelerator where there is one."""
+        from transformers import AutoModelForSequenceClassification
+
+        super().__init__(directory)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model, report = AutoModelForSequenceClassification.from_pretrained(
+            str(directory), use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_LOCAL
+        )
+        if report["missing_keys"]:  # transformers would draw them at random, and answer
+            raise ValueError(f"the weights lack {sorted(report['missing_keys'])[0]}")
+        self.model.to(self.device).eval()
+
+    @torch.inference_mode()
+    def logits(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Computed by PyTorch."""
+        found: NDArray[np.float32] = (
+            self.model(
+                input_ids=torch.from_numpy(ids).to(self.device), attention_mask=torch.from_numpy(mask).to(self.device)
+            )
+            .logits.float()
+            .cpu()
+            .numpy()
+        )
+        return found
+
+
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Probabilities, (rows, classes), in double precision."""
+    raised = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _batches(lengths: list[int], tokens: int) -> list[list[int]]:
+    """All rows, shortest first, at most so many `tokens` with padding in each batch."""
     batches: list[list[int]] = [[]]
     for index in np.argsort(lengths, kind="stable").tolist():
-        if batches[-1] and (len(batches[-1]) + 1) * lengths[index] > _BATCH_TOKENS:
+        if batches[-1] and (len(batches[-1]) + 1) * lengths[index] > tokens:
             batches.append([])
         batches[-1].append(index)
     return [batch for batch in batches if batch]

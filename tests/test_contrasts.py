@@ -143,11 +143,26 @@ def test_trials_that_agree_in_what_is_asked_are_one_variant(places: Places) -> N
     assert [len(one.trials) for one in found.variants] == [2, 2, 2, 2]
     assert {pair.difference.test for pair in found.pairs} == {"bootstrap"}
     assert sorted(name.partition("/")[0] for name in found.variants[0].trials) == ["again", "grid"]
+    mixed = compare_variants(["grid", "again"], ["tokens.truncation"], places=places)
+    assert (mixed.beside, mixed.matched) == (("tokens.max_length",), False)  # two seeds at each length
+    assert mixed.caution() == "the trials differ in tokens.max_length as well, so a difference may come from there"
+
+
+def test_trials_of_a_grid_are_compared_at_equal_values_of_what_nobody_asks_about(places: Places) -> None:
     one = compare_variants(["grid"], ["tokens.truncation"], places=places)
     assert [variant.probabilities.shape for variant in one.variants] == [(2, ROWS, 2), (2, ROWS, 2)]
-    assert one.beside == ("tokens.max_length",)
-    assert one.caution() == "the trials differ in tokens.max_length as well, so a difference may come from there"
-    assert one.verdict().startswith("No difference that these rows could show in 1 pairs; the best is truncation ")
+    assert (one.beside, one.matched, one.caution()) == (("tokens.max_length",), True, None)
+    assert len({variant.otherwise for variant in one.variants}) == 1
+    (pair,) = one.pairs
+    right = [(variant.probabilities.argmax(axis=2) == LABELS).mean(axis=0) for variant in one.variants]
+    assert pair.difference.difference == pytest.approx((right[1] - right[0]).mean())
+    half = 1.96 * (right[1] - right[0]).std() / ROWS**0.5  # of a mean of independent rows
+    assert (pair.difference.high - pair.difference.low) / 2 == pytest.approx(half, rel=0.1)
+    assert one.verdict().startswith("No difference that these rows could show in 1 pair; the best is truncation ")
+    longer = compare_variants(["grid"], ["tokens.max_length"], places=places)
+    assert longer.verdict().startswith("The best is max_length 64: accuracy ")
+    shown = hpo(places, "compare", "grid", "--by", "tokens.max_length").stdout
+    assert "scores are means over the same values of tokens.truncation" in " ".join(shown.split())
 
 
 def test_json_and_tables_say_the_same(places: Places, tmp_path: Path) -> None:

@@ -105,15 +105,14 @@ def test_answers_do_not_depend_on_the_company(model: Path, monkeypatch: pytest.M
     together = classifier.probabilities(TEXTS)
     assert together.sum(axis=1) == pytest.approx(np.ones(len(TEXTS)))
     assert np.concatenate([classifier.probabilities([text]) for text in TEXTS]) == pytest.approx(together, abs=1e-6)
-    monkeypatch.setattr(hpo_classifier, "_BATCH_TOKENS", 1)
+    monkeypatch.setattr(Classifier, "batch_tokens", 1)
     assert classifier.probabilities(TEXTS) == pytest.approx(together, abs=1e-6)
     assert classifier.probabilities([]).shape == (0, 2)
 
 
-def test_batches_hold_all_rows_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hpo_classifier, "_BATCH_TOKENS", 20)
+def test_batches_hold_all_rows_within_the_limit() -> None:
     lengths = [3, 9, 1, 40, 9, 5, 5, 2]
-    batches = hpo_classifier._batches(lengths)
+    batches = hpo_classifier._batches(lengths, 20)
     assert sorted(row for batch in batches for row in batch) == list(range(8))
     assert all(len(batch) * max(lengths[row] for row in batch) <= 20 or len(batch) == 1 for batch in batches)
     assert [len(batch) for batch in batches] == [4, 2, 1, 1]

@@ -309,14 +309,14 @@ def test_versions_of_the_registry_are_pulled_proved_and_served(
     assert "connection refused" in watched.said[-1]
     assert "CANARY" not in watched.said[-1]
 
-    directory = DirectorySource(models["sound"], kind=Kind.TORCH, say=print)
+    directory = DirectorySource(models["sound"], cache=tmp_path, kind=Kind.TORCH, say=print)
     served = directory.load(directory.main)
     assert (served.name, served.facts.card) == ("model", "# The card")
 
 
 def test_a_directory_that_holds_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model of ours \(hpo.json is missing\); see: hpo pull"):
-        DirectorySource(tmp_path, kind=Kind.TORCH, say=print)
+        DirectorySource(tmp_path, cache=tmp_path, kind=Kind.TORCH, say=print)
 
 
 @pytest.mark.parametrize(
@@ -341,12 +341,12 @@ def test_a_reference_says_what_is_followed(
 
 
 class Opened:
-    """Stands for `pipelines.onnx_runtime`."""
+    """Stands for `pipelines.onnx.runtime`."""
 
     def __init__(self, fails: bool = False) -> None:
         self.fails = fails
 
-    def open_onnx(self, directory: Path, *, int8: bool) -> tuple[str, bool]:
+    def open_onnx(self, directory: Path, *, int8: bool, home: Path) -> tuple[str, bool]:
         if self.fails:
             raise ModelError("the exported model differs by 0.3")
         return "onnx", int8
@@ -365,12 +365,12 @@ class Opened:
 def test_auto_is_onnx_where_it_answers_as_pytorch_does(
     kind: Kind, fails: bool, expected: tuple[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pipelines.onnx_runtime", Opened(fails))
+    monkeypatch.setitem(__import__("sys").modules, "pipelines.onnx.runtime", Opened(fails))
     monkeypatch.setattr("pipelines.serve.runtimes.prove", lambda directory: "proved")
     said: list[str] = []
-    assert open_runtime(Path("x"), kind, say=said.append) == expected
+    assert open_runtime(Path("x"), kind, exports=Path("y"), say=said.append) == expected
     if kind is Kind.AUTO and fails:
         assert said == ["ONNX cannot be used for this model, PyTorch answers: the exported model differs by 0.3"]
     if fails:
         with pytest.raises(ModelError, match="differs"):
-            open_runtime(Path("x"), Kind.ONNX, say=print)
+            open_runtime(Path("x"), Kind.ONNX, exports=Path("y"), say=print)

@@ -26,8 +26,8 @@ def test_every_field_of_the_whole_tree_is_described() -> None:
     sections = {field.partition(".")[0] for field in found}
     assert sections == {
         *("StudySpec", "Objective", "Budget", "Component", "Dimension", "Workers", "Scheduling"),
-        *("Calibration", "Confirmation", "Promotion", "Screening"),
-        *("RunConfig", "DataConfig", "Fractions", "TokensConfig", "ModelConfig", "TrainConfig", "LoraConfig"),
+        *("Calibration", "Confirmation", "Promotion", "Screening", "RunConfig", "DataConfig", "Fractions"),
+        *("TokensConfig", "ModelConfig", "TrainConfig", "LoraConfig", "ScratchConfig"),
     }
     assert len(found) > 60
 

@@ -12,6 +12,7 @@ from hpo.cli import (
     compare,
     doctor,
     evaluate,
+    export,
     models,
     new,
     screen,
@@ -28,7 +29,21 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for module in (studies, browse, compare, doctor, upkeep, models, champions, evaluate, serve, new, tokenizers, screen):
+for module in (
+    studies,
+    browse,
+    compare,
+    doctor,
+    upkeep,
+    models,
+    champions,
+    evaluate,
+    export,
+    serve,
+    new,
+    tokenizers,
+    screen,
+):
     module.add_to(app)
 
 

@@ -87,16 +87,16 @@ def _print_variants(found: "Contrasts") -> None:
     console.print(_pairs(found))
     if caution := found.caution():
         console.print(f"Caution: {caution}.")
-    single = all(len(one.trials) == 1 for one in found.variants)
-    seeds = (
-        "each variant is one training run, and another seed may turn a small difference around"
-        if single
-        else ("of variants with several trials the intervals know how much these differ, of two or three only roughly")
-    )
-    console.print(
-        f"Intervals of differences hold together with 95 %, p is Holm's for {len(found.pairs)} pairs; {seeds}.",
-        style="dim",
-    )
+    many = f"Intervals of differences hold together with 95 %, p is Holm's for {len(found.pairs)} pairs"
+    console.print(f"{many}; {_of_seeds(found)}.", style="dim")
+
+
+def _of_seeds(found: "Contrasts") -> str:
+    """What the intervals know of other trainings."""
+    if found.matched or all(len(one.trials) == 1 for one in found.variants):
+        means = f"scores are means over the same values of {', '.join(found.beside)}; " if found.matched else ""
+        return f"{means}each trial is one training run, and another seed may turn a small difference around"
+    return "of variants with several trials the intervals know how much these differ, of two or three only roughly"
 
 
 def _variants(found: "Contrasts") -> Table:

@@ -83,8 +83,7 @@ def _source(model: str, *, runtime: str, tracking_uri: str | None) -> "Source":
     kinds = {kind.value: kind for kind in Kind}
     if runtime not in kinds:
         raise ConfigError(f"--runtime {runtime}: it is one of {', '.join(kinds)}")
-    if Path(model).is_dir():
-        return DirectorySource(Path(model), kind=kinds[runtime], say=typer.echo)
     places = find_places(tracking=tracking_uri)
-    cache = places.cache / "models"
-    return RegistrySource(model, tracking=places.tracking, cache=cache, kind=kinds[runtime], say=typer.echo)
+    if Path(model).is_dir():
+        return DirectorySource(Path(model), cache=places.cache, kind=kinds[runtime], say=typer.echo)
+    return RegistrySource(model, tracking=places.tracking, cache=places.cache, kind=kinds[runtime], say=typer.echo)

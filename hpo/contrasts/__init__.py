@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpo.comparison import LEVEL, objective_of
-from hpo.contrasts.variants import Variant, addresses, beside, differing, grouped, short, trained
+from hpo.contrasts.variants import Variant, addresses, are_matched, beside, differing, grouped, short, trained
 from hpo.places import Places
 from pipelines.compare import Measured, observed
 from pipelines.contrasts import Contrast, compare_all
@@ -23,7 +23,9 @@ class Contrasts:
     by: tuple[str, ...]
     """Addresses of the settings in question that differ."""
     beside: tuple[str, ...]
-    """Addresses of others that differ as well: where there are any, a difference may be theirs."""
+    """Addresses of others that differ as well: a difference may be theirs, unless trials are matched."""
+    matched: bool
+    """Each variant has one trial for each of the same values of these; scores are means over them."""
     rows: int
     metric: str
     variants: tuple[Variant, ...]
@@ -60,7 +62,9 @@ class Contrasts:
         best, score = self.name(0), f"{self.metric} {self.measured[0].value:.4f}"
         behind = {pair.b for pair in self.found if pair.a == 0}
         if not self.found:
-            return f"No difference that these rows could show in {len(self.pairs)} pairs; the best is {best}: {score}."
+            return (
+                f"No difference that these rows could show in {_pairs(len(self.pairs))}; the best is {best}: {score}."
+            )
         equals = [self.name(one) for one in range(1, len(self.variants)) if one not in behind]
         tail = f" Not to be told from it: {'; '.join(equals)}." if equals else ""
         return (
@@ -70,7 +74,7 @@ class Contrasts:
 
     def caution(self) -> str | None:
         """Why a difference need not be that of the settings in question; None where it can only be theirs."""
-        if not self.beside:
+        if not self.beside or self.matched:
             return None
         return f"the trials differ in {', '.join(self.beside)} as well, so a difference may come from there"
 
@@ -83,6 +87,7 @@ class Contrasts:
             "metric": self.metric,
             "by": list(self.by),
             "also_differ": list(self.beside),
+            "matched": self.matched,
             "verdict": self.verdict(),
             "variants": [
                 {"settings": dict(one.settings), "trials": list(one.trials), **_interval(measured)}
@@ -103,6 +108,10 @@ class Contrasts:
         }
 
 
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count} pairs"
+
+
 def _interval(measured: Measured) -> dict[str, float]:
     return {"value": measured.value, "low": measured.low, "high": measured.high}
 
@@ -120,22 +129,26 @@ def is_real(pair: Contrast) -> bool:
 def compare_variants(studies: Sequence[str], by: Sequence[str], *, places: Places) -> Contrasts:
     """Compare all complete trials of some studies by the settings that `by` names (addresses, or sections of them).
 
-    Trials that agree in these are one variant, with its mean score; of several trials the interval knows how much they
-    differ. Raises `ConfigError` and `DataError` where there is nothing that could be compared.
+    Trials that agree in these are one variant, with its mean score. Where each variant has a trial for each of the same
+    values of what differs beside, as in a grid, these are compared at equal values; else the interval knows how much
+    the trials of a variant differ. Raises `ConfigError` and `DataError` where there is nothing that could be compared.
     """
     asked, found = addresses(by), trained(studies, places=places)
     chosen = differing(found, asked)
-    groups, metric = grouped(found, chosen), objective_of(found[0].scored, places)
+    others, metric = beside(found, asked), objective_of(found[0].scored, places)
+    groups = grouped(found, chosen, others)
     labels = found[0].scored.predictions.labels
     sign = 1 if METRICS[metric].direction == "maximize" else -1
     ordered = sorted(groups, key=lambda one: -sign * observed(WEIGHTED[metric], labels, one.probabilities))
-    scores = compare_all(metric, labels, [one.probabilities for one in ordered])
+    matched = are_matched(ordered)
+    scores = compare_all(metric, labels, [one.probabilities for one in ordered], matched=matched)
     if scores is None:
         raise DataError(f"these rows do not define the {metric}: they are of one class")
     return Contrasts(
         studies=tuple(dict.fromkeys(studies)),
         by=chosen,
-        beside=beside(found, asked),
+        beside=others,
+        matched=matched,
         rows=len(labels),
         metric=metric,
         variants=tuple(ordered),

@@ -39,6 +39,8 @@ class Variant:
     """By address, in one order for all variants."""
     trials: tuple[str, ...]
     """`STUDY/NUMBER` each."""
+    otherwise: tuple[str, ...]
+    """For each trial the values of what differs beside, as one text; trials are ordered by it."""
     probabilities: NDArray[np.float64]
     """(trials, rows, classes)"""
 
@@ -88,29 +90,41 @@ def beside(found: Sequence[Trained], chosen: Sequence[str]) -> tuple[str, ...]:
     return differing(found, [one for one in others if not one.startswith("data.")])
 
 
-def grouped(found: Sequence[Trained], chosen: Sequence[str]) -> list[Variant]:
-    """Trials grouped by these settings, in the order of the first trial of each. Raises `DataError`.
+def grouped(found: Sequence[Trained], chosen: Sequence[str], others: Sequence[str]) -> list[Variant]:
+    """Trials grouped by the chosen settings, in the order of the first trial of each. Raises `DataError`.
 
-    It is raised for fewer than two groups, and for more than there is any sense in comparing.
+    `others` differ beside. It is raised for fewer than two groups, and for more than there is any sense in comparing.
     """
     groups: dict[str, list[Trained]] = {}
     for one in found:
-        groups.setdefault(repr([one.settings.get(address) for address in chosen]), []).append(one)
+        groups.setdefault(_values(one, chosen), []).append(one)
     if len(groups) < 2:
         raise DataError("all complete trials are the same in what --by names, so there is nothing to compare")
     if len(groups) > MOST:
         raise DataError(
             f"{len(groups)} variants are too many to tell apart ({MOST} at most); let --by name fewer settings"
         )
-    return [_variant(group, chosen) for group in groups.values()]
+    return [_variant(group, chosen, others) for group in groups.values()]
 
 
-def _variant(group: Sequence[Trained], chosen: Sequence[str]) -> Variant:
+def _variant(group: Sequence[Trained], chosen: Sequence[str], others: Sequence[str]) -> Variant:
+    ordered = sorted(group, key=lambda one: _values(one, others))
     return Variant(
         settings={address: group[0].settings.get(address) for address in chosen},
-        trials=tuple(one.scored.reference for one in group),
-        probabilities=np.stack([one.scored.predictions.probabilities for one in group]),
+        trials=tuple(one.scored.reference for one in ordered),
+        otherwise=tuple(_values(one, others) for one in ordered),
+        probabilities=np.stack([one.scored.predictions.probabilities for one in ordered]),
     )
+
+
+def _values(trial: Trained, chosen: Sequence[str]) -> str:
+    return repr([trial.settings.get(address) for address in chosen])
+
+
+def are_matched(groups: Sequence[Variant]) -> bool:
+    """Whether each variant has one trial for each of the same values of what differs beside, as in a grid."""
+    first = groups[0].otherwise
+    return len(set(first)) == len(first) > 1 and all(one.otherwise == first for one in groups)
 
 
 def short(addresses: Sequence[str]) -> Iterator[tuple[str, str]]:

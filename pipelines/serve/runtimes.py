@@ -18,20 +18,21 @@ class Kind(Enum):
     ONNX_INT8 = "onnx-int8"
 
 
-def open_runtime(directory: Path, kind: Kind, *, say: Callable[[str], None]) -> tuple[str, Runtime]:
+def open_runtime(directory: Path, kind: Kind, *, exports: Path, say: Callable[[str], None]) -> tuple[str, Runtime]:
     """A model that was verified, loaded and held against its golden predictions, and the runtime's name.
 
-    `auto` is ONNX where the model can be exported and the answers agree, else PyTorch. Raises `ModelError`.
+    `auto` is ONNX where the model can be exported and the answers agree, else PyTorch; `exports` is where exported
+    models are kept. Raises `ModelError`.
     """
     proved = prove(directory)
     if kind is Kind.TORCH:
         return Kind.TORCH.value, proved
-    from pipelines.onnx_runtime import open_onnx  # type: ignore[import-not-found, unused-ignore]
+    from pipelines.onnx.runtime import open_onnx  # ONNX Runtime is imported where it is used
 
     if kind is not Kind.AUTO:
-        return kind.value, open_onnx(directory, int8=kind is Kind.ONNX_INT8)
+        return kind.value, open_onnx(directory, int8=kind is Kind.ONNX_INT8, home=exports)
     try:
-        return Kind.ONNX.value, open_onnx(directory, int8=False)
+        return Kind.ONNX.value, open_onnx(directory, int8=False, home=exports)
     except ModelError as error:
         say(f"ONNX cannot be used for this model, PyTorch answers: {error}")
         return Kind.TORCH.value, proved

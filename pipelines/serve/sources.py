@@ -15,6 +15,7 @@ from pipelines.serve.served import Served, TooLong
 from pipelines.tracking import connect, tracking_errors
 
 Say = Callable[[str], None]
+_EXPORTS = "onnx"  # below the cache
 
 
 class Source(Protocol):
@@ -59,8 +60,8 @@ class RegistrySource:
         """Pulled into the cache, verified, proved, and opened in the runtime."""
         with tracking_errors(self._tracking):
             found = registry.find_version(self._client, f"{self.name}/{version}")
-            directory = registry.pulled(self._client, found, self._cache)
-            kind, runtime = open_runtime(directory, self._kind, say=self._say)
+            directory = registry.pulled(self._client, found, self._cache / "models")
+            kind, runtime = open_runtime(directory, self._kind, exports=self._cache / _EXPORTS, say=self._say)
             facts = facts_of(directory, self._client, found)
         return Served(self.name, version, kind, runtime, TooLong(directory), facts)
 
@@ -71,9 +72,9 @@ class DirectorySource:
     main = "0"
     slots: tuple[str, ...] = ("0",)
 
-    def __init__(self, directory: Path, *, kind: Kind, say: Say) -> None:
+    def __init__(self, directory: Path, *, cache: Path, kind: Kind, say: Say) -> None:
         """Raises `ModelError` where there is no model of ours."""
-        self._directory, self._kind, self._say = directory, kind, say
+        self._directory, self._cache, self._kind, self._say = directory, cache, kind, say
         if not (directory / "hpo.json").is_file():
             raise ModelError(f"{directory}: no model of ours (hpo.json is missing); see: hpo pull")
         read_facts(directory)
@@ -85,6 +86,6 @@ class DirectorySource:
     def load(self, version: str) -> Served:
         """Verified, proved, and opened in the runtime."""
         directory = self._directory
-        kind, runtime = open_runtime(directory, self._kind, say=self._say)
+        kind, runtime = open_runtime(directory, self._kind, exports=self._cache / _EXPORTS, say=self._say)
         too_long = TooLong(directory)
         return Served(directory.resolve().name, version, kind, runtime, too_long, own_facts(directory))
