@@ -29,6 +29,8 @@ DATA = "hpo.data"
 """Tag with the digest of the data that a version was trained on."""
 ROWS_FILE = "rows.npy"
 """Artifact of a version's run: hashes of the texts that its training saw."""
+TEST_FILE = "test/predictions.parquet"
+"""Artifact of a version's run: its answers on the locked test rows."""
 _EXAMPLE = "one of the year's best"
 _REFERENCE = re.compile(r"^(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?$")
 
@@ -178,15 +180,26 @@ def select_predictions(client: MlflowClient, version: ModelVersion) -> Predictio
 
     Raises `ModelError` where the run keeps none.
     """
+    return _predictions(client, version, "predictions.parquet")
+
+
+def locked_predictions(client: MlflowClient, version: ModelVersion) -> Predictions | None:
+    """What a version said of the locked test rows when they were opened for it, from its run; None where none is kept.
+
+    No new look: what is read is what was found, and shown, then.
+    """
+    if TEST_FILE not in {file.path for file in client.list_artifacts(version.run_id, "test")}:
+        return None
+    return _predictions(client, version, TEST_FILE)
+
+
+def _predictions(client: MlflowClient, version: ModelVersion, file: str) -> Predictions:
     import mlflow.artifacts
 
     with tempfile.TemporaryDirectory() as beside:
         try:
             path = mlflow.artifacts.download_artifacts(
-                run_id=version.run_id,
-                artifact_path="predictions.parquet",
-                dst_path=beside,
-                tracking_uri=client.tracking_uri,
+                run_id=version.run_id, artifact_path=file, dst_path=beside, tracking_uri=client.tracking_uri
             )
         except (MlflowException, OSError) as error:
             name = f"{version.name}/{version.version}"

@@ -56,7 +56,7 @@ def test_the_readmes_file_map_equals_the_tree() -> None:
         if not path.name.startswith("__")
     }
     assert named == there
-    folders = {"cli", "studies", "doctor", "executors", "data", "engine", "tokenization"}
+    folders = {"cli", "studies", "doctor", "executors", "data", "engine", "generalize", "tokenization"}
     assert set(re.findall(r"^  (\w+)/", block, flags=re.MULTILINE)) == folders
 
 
