@@ -6,7 +6,7 @@ import sys
 import typer
 from rich.console import Console
 
-from hpo.cli import browse, champions, compare, doctor, evaluate, models, new, studies, tokenizers, upkeep
+from hpo.cli import browse, champions, compare, doctor, evaluate, matrix, models, new, studies, tokenizers, upkeep
 
 app = typer.Typer(
     name="hpo",
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for module in (studies, browse, compare, doctor, upkeep, models, champions, evaluate, new, tokenizers):
+for module in (studies, browse, compare, doctor, upkeep, models, champions, evaluate, new, tokenizers, matrix):
     module.add_to(app)
 
 

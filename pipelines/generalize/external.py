@@ -66,7 +66,7 @@ def load_external(
     splits = dict.fromkeys(SPLIT_NAMES, _split(table, codes, rows[:0])) | {ROWS: part}
     digest = content_digest(labels, splits)
     dataset = Dataset(source.name, source.address, tuple(labels), splits, digest=digest, notes=tuple(notes))
-    return External(_key(source.name), dataset, matched)
+    return External(key_of(source.name), dataset, matched)
 
 
 def as_external(dataset: Dataset, split: SplitName, *, labels: Sequence[str]) -> External:
@@ -78,7 +78,7 @@ def as_external(dataset: Dataset, split: SplitName, *, labels: Sequence[str]) ->
     name = f"{dataset.name} ({split})"
     digest = content_digest(labels, splits)
     found = Dataset(name, dataset.source, tuple(labels), splits, digest=digest, notes=())
-    return External(_key(f"{dataset.name}-{split}"), found, {label: label for label in labels})
+    return External(key_of(f"{dataset.name}-{split}"), found, {label: label for label in labels})
 
 
 def _lacking(table: Table, part: Split, labels: Sequence[str]) -> list[str]:
@@ -133,5 +133,6 @@ def _split(table: Table, codes: NDArray[np.int64], rows: NDArray[np.int64]) -> S
     return Split(Column(table.texts.take(pa.array(rows))), codes[rows], ids)
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """The name of a data set with nothing that MLflow, a file or a study does not take in its name."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:80].strip("-.") or "data"
