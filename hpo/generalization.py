@@ -13,12 +13,13 @@ from hpo.places import Places
 from pipelines import registry
 from pipelines.config import DataConfig
 from pipelines.data import Dataset, open_dataset
+from pipelines.data.keys import text_keys
 from pipelines.errors import ConfigError, DataError
 from pipelines.export import read_facts
 from pipelines.generalize.attached import EXTERNAL, ROBUSTNESS, Attachment, attach
 from pipelines.generalize.checks import Check, class_of, fitting, shipped_checks
 from pipelines.generalize.elsewhere import Elsewhere, judge_elsewhere
-from pipelines.generalize.external import External, as_external, load_external
+from pipelines.generalize.external import External, as_external, load_external, without
 from pipelines.generalize.page import render_elsewhere
 from pipelines.generalize.robustness import Robustness, judge_robustness
 from pipelines.generalize.seen import Home, Seen, find_seen
@@ -132,10 +133,7 @@ def _own_data(version: ModelVersion, places: Places) -> Dataset | None:
 
 
 def _read(subject: Subject, wanted: Wanted, *, places: Places, say: Say) -> list[tuple[External, Seen]]:
-    sets = [
-        load_external(wanted.config(source), subject.labels, told=wanted.of(source), most=wanted.rows)
-        for source in dict.fromkeys(wanted.sources)
-    ]
+    sets = [_load(subject, source, wanted) for source in dict.fromkeys(wanted.sources)]
     _refuse_same_names(sets)
     found = []
     for external in sets:
@@ -147,6 +145,15 @@ def _read(subject: Subject, wanted: Wanted, *, places: Places, say: Say) -> list
             _refuse_seen(subject, external, seen)
         found.append((external, seen))
     return found
+
+
+def _load(subject: Subject, source: str, wanted: Wanted) -> External:
+    """A data set without the version's locked test rows: a look at these is counted, and this one is not."""
+    external = load_external(wanted.config(source), subject.labels, told=wanted.of(source), most=wanted.rows)
+    if subject.at_home is None:
+        return external
+    locked = text_keys(subject.at_home.texts, seed=0)[:, 0]
+    return without(external, locked, why="its locked test rows (--split test looks at them, and that is counted)")
 
 
 def _refuse_same_names(sets: Sequence[External]) -> None:

@@ -174,6 +174,20 @@ def test_a_set_of_mostly_known_rows_is_refused_unless_it_is_wanted(court: Court)
     assert evaluate("--data", "known.csv", "--allow-overlap").exit_code == 0
 
 
+def test_the_models_locked_rows_are_left_out_since_no_look_at_them_goes_uncounted(court: Court) -> None:
+    locked = a_dataset().splits["test"].texts
+    write("mixed.csv", [(locked[0].upper(), "bad"), ("a lovely boat", "good"), ("a poor boat", "bad")])
+    done = evaluate("--data", "mixed.csv", "--json")
+    (one,) = json.loads(done.stdout)["data"]
+    assert one["rows"] == 2
+    assert any(
+        note.startswith("mixed.csv: 1 row left out: its locked test rows (--split test") for note in one["notes"]
+    )
+    write("locked.csv", [(text, "good") for text in locked])
+    assert refused(evaluate("--data", "locked.csv"), DataError).endswith("; no row is left to test on")
+    assert court.openings() == {"promotion": 1}
+
+
 def test_labels_that_cannot_be_matched_are_refused_before_anything_is_tested(court: Court) -> None:
     line = refused(evaluate("--data", "phones.csv", "--data", "stars.csv"), DataError)
     assert line.startswith("stars.csv: of its labels 'bad star' and 'good star' cannot be matched with a class")

@@ -76,6 +76,8 @@ def print_elsewhere(found: "Elsewhere") -> None:
 
     console, dataset = screen(), found.external.dataset
     console.print(found.verdict(), style="bold")
+    if (remark := found.remark()) is not None:
+        console.print(remark)
     for note in dataset.notes:
         console.print(note)
     console.print(f"seen before: {found.seen.in_words()}")
@@ -83,6 +85,7 @@ def print_elsewhere(found: "Elsewhere") -> None:
         console.print(f"  {pair['id']} {pair['text']!r} is {pair['similarity']:.0%} like {pair['of']} {pair['like']!r}")
     console.print(_measures(found))
     balance = ", ".join(f"{name} {one['labels']:.0%} / {one['answers']:.0%}" for name, one in found.shares().items())
+    console.print(f"{len(found.predictions.labels):,} rows, {found.rows_per_second:,.0f} a second")
     console.print(f"share of the labels / of the answers: {balance}")
     if found.beside is not None:
         lead = found.beside.accuracy

@@ -85,6 +85,17 @@ class Elsewhere:
             found = f"{abs(points):.1f} points {'below' if points > 0 else 'above'} the {one.home.value:.3f} at home"
         return f"{text}, {found} ({-high:+.1f} to {-low:+.1f})"
 
+    def remark(self) -> str | None:
+        """What a lower accuracy comes from, where the scores tell."""
+        accuracy, ranking = self.by_measure["accuracy"].worse, self.by_measure.get("auroc")
+        if accuracy is None or accuracy.low <= 0 or ranking is None or ranking.worse is None or ranking.worse.low > 0:
+            return None
+        name, share = max(self.shares().items(), key=lambda one: one[1]["answers"] - one[1]["labels"])
+        return (
+            f"it ranks these texts no worse than those at home (AUROC {ranking.there.value:.3f}), and answers {name} "
+            f"for {share['answers']:.0%} of them, where {share['labels']:.0%} are: its threshold does not fit here"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Everything but the single rows, for programs."""
         dataset = self.external.dataset
@@ -97,6 +108,7 @@ class Elsewhere:
             "labels": dict(self.external.matched),
             "notes": list(dataset.notes),
             "verdict": self.verdict(),
+            "remark": self.remark(),
             "scores": dict(self.scores),
             "home_rows": self.home_rows,
             "measures": [asdict(one) for one in self.shifts],

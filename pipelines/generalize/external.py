@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -67,6 +67,26 @@ def load_external(
     digest = content_digest(labels, splits)
     dataset = Dataset(source.name, source.address, tuple(labels), splits, digest=digest, notes=tuple(notes))
     return External(key_of(source.name), dataset, matched)
+
+
+def without(external: External, hashes: NDArray[np.uint64], *, why: str) -> External:
+    """The data set without rows whose texts have one of these hashes (`data.text_hashes`), and a note that says why.
+
+    Raises `DataError` where no row is left.
+    """
+    dataset, rows = external.dataset, external.rows
+    kept = ~np.isin(text_keys(rows.texts, seed=0)[:, 0], hashes)
+    if kept.all():
+        return external
+    note = f"{dataset.name}: {counted(int((~kept).sum()), 'row')} left out: {why}."
+    if not kept.any():
+        raise DataError(f"{note[:-1]}; no row is left to test on")
+    places = np.flatnonzero(kept).tolist()
+    part = Split([rows.texts[row] for row in places], rows.labels[kept], [rows.ids[row] for row in places])
+    splits = {**dataset.splits, ROWS: part}
+    digest = content_digest(dataset.labels, splits)
+    found = replace(dataset, splits=splits, digest=digest, notes=(*dataset.notes, note))
+    return replace(external, dataset=found)
 
 
 def as_external(dataset: Dataset, split: SplitName, *, labels: Sequence[str]) -> External:

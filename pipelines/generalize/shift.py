@@ -38,14 +38,15 @@ class Shift:
     """How much worse it is elsewhere; below zero where it is better. Of the overconfidence, how much more it is."""
 
 
-def shifts(there: Predictions, home: Predictions | None, *, resamples: int = RESAMPLES, seed: int = 0) -> list[Shift]:
+def shifts(there: Predictions, home: Predictions | None, *, resamples: int | None = None, seed: int = 0) -> list[Shift]:
     """Every measure that the rows define, with 95 % intervals: percentiles of a bootstrap over the rows.
 
     The two sides are different rows, so each is resampled by itself, and the difference of the two resamples is that of
     the two-sample bootstrap (Efron & Tibshirani 1993, chapter 8). Within each class where a measure needs all classes.
     """
-    drawn = resampled(there, resamples=resamples, seed=seed)
-    at_home = {} if home is None else resampled(home, resamples=resamples, seed=seed + 1)
+    count = resamples or RESAMPLES
+    drawn = resampled(there, resamples=count, seed=seed)
+    at_home = {} if home is None else resampled(home, resamples=count, seed=seed + 1)
     ours, theirs = observed(there), {} if home is None else observed(home)
     found = []
     for name, values in drawn.items():
