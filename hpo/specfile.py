@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from hpo.components import canonical, new_pruner, new_sampler
 from hpo.convergence import new_terminator
-from hpo.gate import floor_problems
+from hpo.gate import elsewhere_problems, floor_problems
 from hpo.objectives import names
 from hpo.scheduling import pruner_of, schedule_problems
 from hpo.space import SETTINGS, default_trials, grid_of, space_problems, suggest
@@ -143,6 +143,7 @@ def _meaning(spec: StudySpec) -> list[Problem]:
             address, _, message = str(error).partition(": ")
             problems.append((address, message))
     problems += [(f"promotion.floors.{name}", fault) for name, fault in floor_problems(spec.promotion).items()]
+    problems += [(f"promotion.elsewhere.{name}", fault) for name, fault in elsewhere_problems(spec.promotion).items()]
     if not problems:
         problems += _defaults_fit(spec) or _rehearsed(spec)
     return problems + _missing_files(spec)
