@@ -64,7 +64,7 @@ class Wanted:
     label: str | None = None
     drop_blank: bool = False
     rows: int | None = None
-    """So many rows of each at most."""
+    """So many rows of each, or of the select split, at most."""
     allow_overlap: bool = False
     """Test also on data of which the model's training has seen most."""
 
@@ -218,7 +218,9 @@ def evaluate_robustness(
     for note in notes:
         say(note)
     checks = list({check.name: check for check in (*shipped, *own_checks)}.values())
-    rows = [external for external, _ in _read(subject, wanted, places=places, say=say)] or [_select_rows(subject)]
+    rows = [external for external, _ in _read(subject, wanted, places=places, say=say)] or [
+        _select_rows(subject, wanted.rows)
+    ]
     from pipelines.generalize.answering import answers_on, probabilities_of, ready
 
     classifier = ready(subject.directory)
@@ -237,15 +239,15 @@ def evaluate_robustness(
         yield found
 
 
-def _select_rows(subject: Subject) -> External:
-    """The select rows of the version's study: neither trained on nor locked."""
+def _select_rows(subject: Subject, most: int | None) -> External:
+    """The select rows of the version's study, at most so many: neither trained on nor locked."""
     dataset = subject.home.dataset
     if dataset is None:
         raise DataError(
             f"{subject.name}: the data of its study is not here, so there are no rows to change; set HPO_HOME, or name "
             "a data set by --data"
         )
-    return as_external(dataset, "select", labels=subject.labels)
+    return as_external(dataset, "select", labels=subject.labels, most=most)
 
 
 def _of_robustness(found: Robustness, external: External, subject: Subject) -> Attachment:

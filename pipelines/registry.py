@@ -31,6 +31,8 @@ ROWS_FILE = "rows.npy"
 """Artifact of a version's run: hashes of the texts that its training saw."""
 TEST_FILE = "test/predictions.parquet"
 """Artifact of a version's run: its answers on the locked test rows."""
+_MOST_DESCRIPTION = 5_000
+_CUT = "\n\nThe whole card is README.md of the model."
 _EXAMPLE = "one of the year's best"
 _REFERENCE = re.compile(r"^(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?$")
 
@@ -59,10 +61,21 @@ def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVers
         source=f"models:/{model_id}",
         run_id=candidate.run_id,
         model_id=model_id,
-        description=candidate.description,
+        description=as_description(candidate.description, client=client),
         tags={KEY: candidate.key, **candidate.tags},
     )
     return _only_version(client, name, candidate.key) or made
+
+
+def as_description(card: str, *, client: MlflowClient) -> str:
+    """A card as the description of a version: where SQLite does not keep it, what is too long loses its end.
+
+    MLflow's column holds 5,000 characters. SQLite does not count them; PostgreSQL refuses more.
+    """
+    if client.tracking_uri.startswith("sqlite:") or len(card) <= _MOST_DESCRIPTION:
+        return card
+    kept = card[: _MOST_DESCRIPTION - len(_CUT)]
+    return kept[: max(kept.rfind("\n"), 0)].rstrip() + _CUT
 
 
 def find_version(client: MlflowClient, reference: str) -> ModelVersion:

@@ -197,7 +197,9 @@ def test_labels_that_cannot_be_matched_are_refused_before_anything_is_tested(cou
 def test_a_map_may_be_a_file_for_all_sets_or_for_single_ones(court: Court) -> None:
     Path("map.yaml").write_text("stars.csv: {good star: good, bad star: null}\n")
     done = evaluate("--data", "phones.csv", "--data", "stars.csv", "--map", "map.yaml", "--json")
-    assert [one["rows"] for one in json.loads(done.stdout)["data"]] == [60, 10]
+    sets = json.loads(done.stdout)["data"]
+    assert [one["rows"] for one in sets] == [60, 10]
+    assert [one["home_rows"] for one in sets] == [400, 200], "only rows of the classes that there are can be compared"
     assert "stars.csv: has no row of the model's class 'bad'." in done.stderr
     Path("map.yaml").write_text("star.csv: {good star: good}\n")
     line = refused(evaluate("--data", "stars.csv", "--map", "map.yaml"), ConfigError)
@@ -237,6 +239,8 @@ def test_robustness_is_tested_on_the_select_rows_and_attached(court: Court) -> N
     assert "Behavioural checks: 3 of 4 without a failure; it fails cases of praise." in kept["card"]
     assert "Changed texts: toy (select)" in Path("page.html").read_text()
     assert "praise" in evaluate("--robustness", "--checks", "own.yaml").stdout
+    done = evaluate("--robustness", "--rows", "5", "--no-track", "--json")
+    assert json.loads(done.stdout)["robustness"][0]["rows"] == 5
 
 
 def test_robustness_on_another_set_and_without_the_studys_data(court: Court) -> None:

@@ -46,7 +46,9 @@ def evaluate(
         list[str] | None,
         typer.Option("--map", metavar="LABEL=CLASS|FILE", help="What a label is for the model; LABEL= leaves it out."),
     ] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="At most so many rows of each data set.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="At most so many rows of each data set, or of the select split.")
+    ] = None,
     checks: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Further behavioural checks, as YAML; with --robustness.")
     ] = None,

@@ -17,6 +17,7 @@ from pipelines.figures import draw_report
 from pipelines.files import write_json, write_text
 from pipelines.generalize.section import with_section
 from pipelines.predictions import Predictions, write_parquet
+from pipelines.registry import as_description
 from pipelines.tracking import dataset_inputs
 
 EXTERNAL, ROBUSTNESS = "external", "robustness"
@@ -67,7 +68,7 @@ def attach(found: Sequence[Attachment], version: ModelVersion, *, client: Mlflow
         client.set_model_version_tag(version.name, version.version, f"{one.kind}.{one.key}", one.verdict)
     reports = {kind: list(_reports(client, version.run_id, kind)) for kind in (EXTERNAL, ROBUSTNESS)}
     card = client.get_model_version(version.name, version.version).description or ""
-    told = with_section(card, reports[EXTERNAL], reports[ROBUSTNESS])
+    told = as_description(with_section(card, reports[EXTERNAL], reports[ROBUSTNESS]), client=client)
     if told != card:
         client.update_model_version(version.name, version.version, description=told)
 

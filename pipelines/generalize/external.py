@@ -89,11 +89,11 @@ def without(external: External, hashes: NDArray[np.uint64], *, why: str) -> Exte
     return replace(external, dataset=found)
 
 
-def as_external(dataset: Dataset, split: SplitName, *, labels: Sequence[str]) -> External:
-    """One split of a data set as rows to test on, in a model's order of the same classes."""
-    part = dataset.splits[split]
+def as_external(dataset: Dataset, split: SplitName, *, labels: Sequence[str], most: int | None = None) -> External:
+    """One split of a data set as rows to test on, in a model's order of the same classes; the first `most` rows."""
+    part = dataset.splits[split]  # its rows stand in the order of a hash, so the first are a sample
     place = np.array([list(labels).index(name) for name in dataset.labels], np.int64)
-    rows = Split(part.texts, place[part.labels], part.ids)
+    rows = Split(part.texts[:most], place[part.labels[:most]], part.ids[:most])
     splits = dict.fromkeys(SPLIT_NAMES, Split([], rows.labels[:0], [])) | {ROWS: rows}
     name = f"{dataset.name} ({split})"
     digest = content_digest(labels, splits)

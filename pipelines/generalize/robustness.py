@@ -76,7 +76,8 @@ class Robustness:
         worst = max(kept, key=lambda one: one.flips.value)
         text = f"{self.name}: the answer flips most often under {worst.name} ({100 * worst.flips.value:.1f} % of texts)"
         failed = sum(one.failed > 0 for one in self.checks)
-        return f"{text}; {failed} of {len(self.checks)} checks have failures" if self.checks else text
+        have = "has" if failed == 1 else "have"
+        return f"{text}; {failed} of {len(self.checks)} checks {have} failures" if self.checks else text
 
     def metrics(self) -> dict[str, float]:
         """By name: flips and accuracy of each change, failures of each check."""

@@ -13,7 +13,7 @@ _BEFORE = "\n## Limits"
 
 def with_section(card: str, elsewhere: Sequence[Mapping[str, Any]], robustness: Sequence[Mapping[str, Any]]) -> str:
     """The card with what the reports say (`report.json` of each), before its limits; an earlier section is replaced."""
-    bare = _SECTION.sub("", card).rstrip()
+    bare = _SECTION.sub("\n", card).rstrip()
     parts = [*_elsewhere(elsewhere), *_robustness(robustness)]
     if not parts:
         return bare

@@ -41,6 +41,12 @@ def test_equal_and_nearly_equal_texts_are_told_apart_with_examples(tmp_path: Pat
     )
 
 
+def test_a_row_that_equals_one_and_nearly_another_counts_once_as_equal(tmp_path: Path) -> None:
+    own = Home(home(train=[TEXTS[0], f"{TEXTS[0]} now"]), None)
+    seen = found([TEXTS[0]], own, tmp_path)
+    assert (seen.exact.tolist(), seen.near.tolist()) == ([True], [False])
+
+
 def test_rows_of_the_choice_and_the_calibration_count_as_seen_and_test_rows_do_not(tmp_path: Path) -> None:
     own = Home(home(select=[TEXTS[0]], calibrate=[TEXTS[1]], test=[TEXTS[2]]), None)
     assert found(TEXTS, own, tmp_path).rows.tolist() == [True, True, False]

@@ -75,6 +75,14 @@ def test_a_resample_does_not_depend_on_how_many_rows_are_held_at_once(monkeypatc
     assert abs(whole["accuracy"].mean() - parts["accuracy"].mean()) < 0.03
 
 
+def test_the_two_sides_are_resampled_apart_though_they_look_alike() -> None:
+    there = drawn(200, 0.8, 8)
+    one = by_name(shifts(there, there, resamples=500))["accuracy"]
+    assert one.worse is not None
+    assert one.worse.value == 0
+    assert one.worse.high - one.worse.low > 1.2 * (one.there.high - one.there.low), "two errors add up"
+
+
 def test_nineteen_of_twenty_intervals_of_a_drop_hold_the_true_one() -> None:
     """200 pairs of samples from accuracies 0.8 and 0.9; binomial noise alone allows 0.91 to 0.98."""
     held = 0
