@@ -70,7 +70,13 @@ def matrix_specs(
 
 
 def fill(
-    spec: StudySpec, specs: Mapping[str, StudySpec], *, places: Places, train: Train, score_on_test: Scorer
+    spec: StudySpec,
+    specs: Mapping[str, StudySpec],
+    *,
+    places: Places,
+    train: Train,
+    score_on_test: Scorer,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Filled:
     """Train what is not trained yet, test each model on the locked rows of every set, and compare.
 
@@ -85,6 +91,7 @@ def fill(
     datasets = {key: open_dataset(places.study(one.name) / "data") for key, one in specs.items()}
     said: dict[tuple[str, str], Predictions] = {}
     for key, one in specs.items():
+        say(f"testing {len(models)} models on the {len(datasets[key].splits['test']):,} locked rows of {key}")
         answers = _tested(spec, one, models, datasets[key], places=places, score_on_test=score_on_test)
         said |= {(trained, key): predictions for trained, predictions in answers.items()}
     seen = {

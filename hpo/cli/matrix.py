@@ -61,6 +61,7 @@ def matrix(
             places=places,
             train=lambda one: run_study(one, places=places, display=display),
             score_on_test=lambda job: score_on_test(job, watch=Unwatched()),
+            say=display.say,
         )
     if filled.matrix is None:
         typer.echo("stopped; run the same command again to continue", err=True)
