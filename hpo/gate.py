@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hpo.spec import Promotion
 from hpo.suggest import did_you_mean
 from pipelines.compare import Difference, compare_metric, flips, matched_interval, mcnemar
-from pipelines.errors import ConfigError
+from pipelines.config import DataConfig
+from pipelines.errors import ConfigError, DataError
+from pipelines.generalize.external import load_external
 from pipelines.predictions import Predictions
 from pipelines.scores import METRICS
 from pipelines.spending import alpha_of
@@ -26,6 +28,8 @@ class Contender:
     predictions: Predictions
     scores: Mapping[str, float]
     """By name: metrics, and what it costs: `parameters`, `latency_ms`, `megabytes`."""
+    elsewhere: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Metrics on other data sets, by their source; those of the policy's `elsewhere`."""
 
 
 @dataclass(frozen=True)
@@ -178,18 +182,24 @@ def _compared_exactly(candidate: Contender, champion: Contender, *, level: float
 def _shortfalls(policy: Promotion, candidate: Contender) -> Iterator[str]:
     """Each floor and limit that the candidate misses, with both figures."""
     for name, floor in policy.floors.items():
-        value = _value(name, candidate)
-        if value is None:
-            yield f"{name} (floor {floor:g}; no test row is of it)"
-        elif name in METRICS and METRICS[name].direction == "minimize":
-            if value > floor:
-                yield f"{name} {value:.4f} (at most {floor:g})"
-        elif value < floor:
-            yield f"{name} {value:.4f} (floor {floor:g})"
+        yield from _shortfall(name, _value(name, candidate), floor)
+    for source, floors in policy.elsewhere.items():
+        for name, floor in floors.items():
+            yield from _shortfall(name, candidate.elsewhere.get(source, {}).get(name), floor, where=f" on {source}")
     limits = {"megabytes": policy.max_megabytes, "latency_ms": policy.max_latency_ms}
     for name, limit in limits.items():
         if limit is not None and candidate.scores[name] > limit:
             yield f"{name} {candidate.scores[name]:.1f} (at most {limit:g})"
+
+
+def _shortfall(name: str, value: float | None, floor: float, *, where: str = "") -> Iterator[str]:
+    if value is None:
+        yield f"{name}{where} (floor {floor:g}; no test row is of it)"
+    elif name in METRICS and METRICS[name].direction == "minimize":
+        if value > floor:
+            yield f"{name}{where} {value:.4f} (at most {floor:g})"
+    elif value < floor:
+        yield f"{name}{where} {value:.4f} (floor {floor:g})"
 
 
 def _value(floor: str, candidate: Contender) -> float | None:
@@ -218,7 +228,23 @@ def floor_problems(policy: Promotion, labels: Sequence[str] | None = None) -> di
     return problems
 
 
+def elsewhere_problems(policy: Promotion) -> dict[str, str]:
+    """What is wrong with the names of floors on other data sets, by their address below `promotion.elsewhere`."""
+    return {
+        f"{source}.{name}": f"a floor on other data is a metric{did_you_mean(name, METRICS)}"
+        for source, floors in policy.elsewhere.items()
+        for name in floors
+        if name not in METRICS
+    }
+
+
 def refuse_unknown_floors(policy: Promotion, labels: Sequence[str]) -> None:
-    """Raise `ConfigError` where a floor names a class that the data does not have."""
+    """Raise `ConfigError` where a floor names a class, `DataError` where it names data, that cannot be used."""
     for floor, fault in floor_problems(policy, labels).items():
         raise ConfigError(f"promotion.floors.{floor}: {fault}")
+    for source in policy.elsewhere:
+        try:
+            load_external(DataConfig(source=source), labels, told={})
+        except DataError as error:
+            fault = str(error).partition("; say what each is")[0]
+            raise DataError(f"promotion.elsewhere.{source}: {fault}; give data of the study's classes") from error

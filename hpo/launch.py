@@ -152,6 +152,7 @@ def promote_study(name: str, *, places: Places, force: str | None = None) -> Dec
     Raises `ModelError` where the study has no winner, and `UserError`s as `promote` does.
     """
     from pipelines.finish import finish_model
+    from pipelines.generalize.floors import score_elsewhere
     from pipelines.loader import prove
     from pipelines.locked import score_on_test
     from pipelines.segment import Unwatched
@@ -171,6 +172,7 @@ def promote_study(name: str, *, places: Places, force: str | None = None) -> Dec
             score_on_test=lambda job: score_on_test(job, watch=Unwatched()),
             prove=prove,
             finish=lambda job: finish_model(job, watch=Unwatched()),
+            score_elsewhere=lambda job: score_elsewhere(job, watch=Unwatched()),
             force=force,
         )
 
@@ -299,6 +301,7 @@ def _finish(
                 score_on_test=tester.score_on_test,
                 prove=tester.prove,
                 finish=tester.finish,
+                score_elsewhere=tester.score_elsewhere,
             )
         run.close(study, interrupted=stopped, decision=decision)
     except StorageError as error:

@@ -30,13 +30,15 @@ from pipelines.export import read_facts
 from pipelines.files import read_json, remove, sha256, write_json
 from pipelines.predictions import read_parquet
 from pipelines.scores import METRICS
-from pipelines.segment import FinishJob, TestJob
+from pipelines.segment import ElsewhereJob, FinishJob, TestJob
 from pipelines.tracking import tracking_errors
 
 _ROUNDS = 5  # of judging against a champion that others have replaced meanwhile
 
 Scorer = Callable[[TestJob], dict[str, dict[str, float]]]
 """Runs `pipelines.locked.score_on_test`, here or on a worker."""
+Elsewhere = Callable[[ElsewhereJob], dict[str, dict[str, float]]]
+"""Runs `pipelines.generalize.floors.score_elsewhere`, here or on a worker."""
 Finish = Callable[[FinishJob], object]
 """Runs `pipelines.finish.finish_model`, here or on a worker."""
 
@@ -69,6 +71,7 @@ class _Case:
     score_on_test: Scorer
     prove: Prove
     finish: Finish
+    score_elsewhere: Elsewhere | None
 
     @property
     def final(self) -> Path:
@@ -102,20 +105,23 @@ def promote(
     score_on_test: Scorer,
     prove: Prove,
     finish: Finish,
+    score_elsewhere: Elsewhere | None = None,
     force: str | None = None,
 ) -> Decision:
     """Calibrate the winner's model, test it on the locked split, register and prove it, judge it, and set its alias.
 
     Idempotent: a model that was decided about is not tested again. `force` says why it becomes champion whatever the
     gate says. Raises `ModelError` where it cannot be registered, tested or used, `StorageError` where MLflow or the
-    ledger does not answer.
+    ledger does not answer. `score_elsewhere` is needed where the policy has floors on other data.
     """
     if spec.register_as is None:
         raise ModelError(f"study {spec.name!r} names no registered model; set register_as")
     if not len(dataset.splits["test"]):
         raise ModelError(f"study {spec.name!r} has no test rows to promote by; set data.fractions.test or data.test")
     key, rows = _key(spec, winner), rows_digest(dataset.labels, dataset.splits["test"])
-    case = _Case(spec, winner, key, dataset, rows, places, ledger, client, score_on_test, prove, finish)
+    case = _Case(
+        spec, winner, key, dataset, rows, places, ledger, client, score_on_test, prove, finish, score_elsewhere
+    )
     with tracking_errors(places.tracking, alone=False):
         settle(case.model, ledger=ledger, client=client)
         made = History(ledger).decision(case.model, key)
@@ -273,10 +279,22 @@ def _tested(case: _Case, champion: ModelVersion | None) -> dict[str, Contender]:
         models["champion"] = _pulled(case, champion)
     data = case.places.study(case.spec.name) / "data"
     scores = case.score_on_test(TestJob(models=models, data=data, output=case.output))
+    elsewhere = {"candidate": _elsewhere(case)}
     return {
-        name: Contender(read_parquet(case.output / name / "predictions.parquet"), found)
+        name: Contender(read_parquet(case.output / name / "predictions.parquet"), found, elsewhere.get(name, {}))
         for name, found in scores.items()
     }
+
+
+def _elsewhere(case: _Case) -> dict[str, dict[str, float]]:
+    """The candidate on the data sets of the policy's floors; its run gets the scores with those of the test."""
+    sources = tuple(case.spec.promotion.elsewhere)
+    if not sources or case.score_elsewhere is None:
+        return {}
+    data, cache = case.places.study(case.spec.name) / "data", case.places.cache / "encoded"
+    scores = case.score_elsewhere(ElsewhereJob(case.final, sources, data=data, cache=cache))
+    write_json(case.output / "candidate" / "elsewhere.json", scores)
+    return scores
 
 
 def _deciding_metric(spec: StudySpec) -> str:

@@ -129,6 +129,9 @@ class Promotion(Frozen):
     """What the candidate must reach on the test rows: a metric (`accuracy: 0.8`; of one that is to be small, the most
     that it may be), the recall of a class (`class NAME: 0.7`), or the accuracy on texts of some length
     (`1 to 40 characters: 0.7`)."""
+    elsewhere: dict[str, dict[str, Number]] = Field(default_factory=dict)
+    """What it must reach on other data sets, by their source: `sample:amazon: {accuracy: 0.7}`; metrics alone, as in
+    `floors`. Rows that stand in the study's own data do not count."""
     max_megabytes: Number | None = Field(default=None, gt=0)
     """Size of the exported model."""
     max_latency_ms: Number | None = Field(default=None, gt=0)

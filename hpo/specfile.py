@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from hpo.components import canonical, new_pruner, new_sampler
 from hpo.convergence import new_terminator
-from hpo.gate import floor_problems
+from hpo.gate import elsewhere_problems, floor_problems
 from hpo.objectives import names
 from hpo.scheduling import pruner_of, schedule_problems
 from hpo.space import MODEL, SETTINGS, default_trials, grid_of, space_problems, suggest
@@ -152,6 +152,7 @@ def _meaning(spec: StudySpec) -> list[Problem]:
     if spec.confirm.folds > 1 and spec.run.data.select:
         problems.append(("confirm.folds", "run.data.select is a file of its own; folds are dealt from one file's rows"))
     problems += [(f"promotion.floors.{name}", fault) for name, fault in floor_problems(spec.promotion).items()]
+    problems += [(f"promotion.elsewhere.{name}", fault) for name, fault in elsewhere_problems(spec.promotion).items()]
     if not problems:
         problems += _defaults_fit(spec) or _rehearsed(spec)
     return problems + _missing_files(spec)

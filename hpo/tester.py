@@ -9,7 +9,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from hpo.executors import Executor, WorkerLostError
 from pipelines.calibration import CalibrationFacts
 from pipelines.errors import ModelError
-from pipelines.segment import FinishJob, TestJob
+from pipelines.segment import ElsewhereJob, FinishJob, TestJob
 
 _ATTEMPTS = 3  # when workers die
 
@@ -29,6 +29,13 @@ class WorkerTester:
     def score_on_test(self, job: TestJob) -> dict[str, dict[str, float]]:
         """As `pipelines.locked.score_on_test`."""
         scores: dict[str, dict[str, float]] = self._done("pipelines.locked:score_on_test", job, key="test")
+        return scores
+
+    def score_elsewhere(self, job: ElsewhereJob) -> dict[str, dict[str, float]]:
+        """As `pipelines.generalize.floors.score_elsewhere`."""
+        scores: dict[str, dict[str, float]] = self._done(
+            "pipelines.generalize.floors:score_elsewhere", job, key="elsewhere"
+        )
         return scores
 
     def prove(self, directory: Path) -> None:

@@ -5,6 +5,7 @@ trial, so that they are compared row by row.
 """
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,9 @@ def train_baseline(job: BaselineJob, *, watch: Watch) -> SegmentResult:
     if (finished := read_json(job.directory / "result.json")) is not None:
         return SegmentResult(**finished)
     start, dataset = time.perf_counter(), open_dataset(job.data)
-    probabilities = BASELINES[job.name](dataset)
-    trained = time.perf_counter()
     split = dataset.splits["select"]
+    probabilities = BASELINES[job.name](dataset, split.texts)
+    trained = time.perf_counter()
     predictions = Predictions(split.ids, split.texts, split.labels, probabilities, dataset.labels)
     scores = score(predictions)
     write_report(predictions, job.directory / "artifacts")
@@ -38,13 +39,13 @@ def train_baseline(job: BaselineJob, *, watch: Watch) -> SegmentResult:
     return result
 
 
-def majority(dataset: Dataset) -> NDArray[np.float64]:
+def majority(dataset: Dataset, texts: Sequence[str]) -> NDArray[np.float64]:
     """The shares of the classes in training, for every text: it always answers with the most frequent one."""
     shares = np.bincount(dataset.splits["train"].labels, minlength=len(dataset.labels)) / len(dataset.splits["train"])
-    return np.tile(shares, (len(dataset.splits["select"]), 1))
+    return np.tile(shares, (len(texts), 1))
 
 
-def words(dataset: Dataset) -> NDArray[np.float64]:
+def words(dataset: Dataset, texts: Sequence[str]) -> NDArray[np.float64]:
     """Logistic regression over TF-IDF of words and punctuation marks; what a search must be worth against.
 
     Fixed settings, so that it needs no search of its own: sublinear term frequencies, inverse regularization 10.
@@ -59,10 +60,10 @@ def words(dataset: Dataset) -> NDArray[np.float64]:
     )
     train = dataset.splits["train"]
     model.fit(list(train.texts), train.labels)
-    found = np.zeros((len(dataset.splits["select"]), len(dataset.labels)))
-    found[:, model.classes_] = model.predict_proba(list(dataset.splits["select"].texts))
+    found = np.zeros((len(texts), len(dataset.labels)))
+    found[:, model.classes_] = model.predict_proba(list(texts))
     return found
 
 
 BASELINES = {"majority": majority, "tfidf": words}
-"""Probabilities of the select split's rows, (rows, classes), by a baseline's name."""
+"""What a baseline that has learned from the train split says of texts, (texts, classes), by its name."""

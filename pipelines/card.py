@@ -276,8 +276,8 @@ def _adjustments(found: CalibrationFacts, labels: Sequence[str]) -> Iterator[str
 
 def _limits(facts: CardFacts) -> str:
     lines = [
-        f"The scores hold for texts like those of {escape(facts.dataset)}, in their languages, domain and period. "
-        "Nothing was measured on other texts; measure before use there (`hpo evaluate`).",
+        f"The scores hold for texts like those of {escape(facts.dataset)}, in their languages, domain and period; "
+        "measure before use on others (`hpo evaluate --data`).",
         f"Only {_KEPT[facts.truncation]} {facts.max_length:,} tokens of a text are read (`tokens.truncation`); "
         "the rest does not count.",
         "It always answers with one of its classes, also for texts that belong to none of them.",

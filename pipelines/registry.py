@@ -29,6 +29,10 @@ DATA = "hpo.data"
 """Tag with the digest of the data that a version was trained on."""
 ROWS_FILE = "rows.npy"
 """Artifact of a version's run: hashes of the texts that its training saw."""
+TEST_FILE = "test/predictions.parquet"
+"""Artifact of a version's run: its answers on the locked test rows."""
+_MOST_DESCRIPTION = 5_000
+_CUT = "\n\nThe whole card is README.md of the model."
 _EXAMPLE = "one of the year's best"
 _REFERENCE = re.compile(r"^(?P<name>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?$")
 
@@ -57,10 +61,21 @@ def register(client: MlflowClient, name: str, candidate: Candidate) -> ModelVers
         source=f"models:/{model_id}",
         run_id=candidate.run_id,
         model_id=model_id,
-        description=candidate.description,
+        description=as_description(candidate.description, client=client),
         tags={KEY: candidate.key, **candidate.tags},
     )
     return _only_version(client, name, candidate.key) or made
+
+
+def as_description(card: str, *, client: MlflowClient) -> str:
+    """A card as the description of a version: where SQLite does not keep it, what is too long loses its end.
+
+    MLflow's column holds 5,000 characters. SQLite does not count them; PostgreSQL refuses more.
+    """
+    if client.tracking_uri.startswith("sqlite:") or len(card) <= _MOST_DESCRIPTION:
+        return card
+    kept = card[: _MOST_DESCRIPTION - len(_CUT)]
+    return kept[: max(kept.rfind("\n"), 0)].rstrip() + _CUT
 
 
 def find_version(client: MlflowClient, reference: str) -> ModelVersion:
@@ -181,18 +196,23 @@ def select_predictions(client: MlflowClient, version: ModelVersion) -> Predictio
     return _predictions(client, version, "predictions.parquet")
 
 
-def test_predictions(client: MlflowClient, version: ModelVersion) -> Predictions:
-    """The same of the locked test split."""
-    return _predictions(client, version, "test/predictions.parquet")
+def locked_predictions(client: MlflowClient, version: ModelVersion) -> Predictions | None:
+    """What a version said of the locked test rows when they were opened for it, from its run; None where none is kept.
+
+    No new look: what is read is what was found, and shown, then.
+    """
+    if TEST_FILE not in {file.path for file in client.list_artifacts(version.run_id, "test")}:
+        return None
+    return _predictions(client, version, TEST_FILE)
 
 
-def _predictions(client: MlflowClient, version: ModelVersion, artifact: str) -> Predictions:
+def _predictions(client: MlflowClient, version: ModelVersion, file: str) -> Predictions:
     import mlflow.artifacts
 
     with tempfile.TemporaryDirectory() as beside:
         try:
             path = mlflow.artifacts.download_artifacts(
-                run_id=version.run_id, artifact_path=artifact, dst_path=beside, tracking_uri=client.tracking_uri
+                run_id=version.run_id, artifact_path=file, dst_path=beside, tracking_uri=client.tracking_uri
             )
         except (MlflowException, OSError) as error:
             name = f"{version.name}/{version.version}"

@@ -105,6 +105,19 @@ class TestJob:
 
 
 @dataclass(frozen=True)
+class ElsewhereJob:
+    """A model to test on data sets that are not its own; see `pipelines.generalize.floors`."""
+
+    model: Path
+    sources: tuple[str, ...]
+    """As in `data.source`."""
+    data: Path
+    """Its study's data: rows that stand there are left out."""
+    cache: Path
+    """Encoded texts."""
+
+
+@dataclass(frozen=True)
 class BaselineJob:
     """A baseline to fit; see `pipelines.baseline`."""
 

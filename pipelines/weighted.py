@@ -188,3 +188,22 @@ WEIGHTED: Mapping[str, Weighted] = {
     "ece": Weighted(_gaps, _sums(lambda means: np.abs(means).sum(axis=1)), by_class=False),
 }
 """All of `scores.METRICS`. A score that the rows do not define is NaN here, and left out there."""
+
+
+def _kappa(tables: Floats) -> Floats:
+    """1 where all answers are right, 0 where as many as by chance are; NaN where chance alone has all right."""
+    chance = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1)
+    above = _accuracy(tables) - chance
+    found = np.divide(above, 1 - chance, out=np.full_like(above, np.nan), where=chance < 1 - 1e-12)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _surplus(labels: Labels, probabilities: Floats) -> Floats:
+    confidence = probabilities.max(axis=1)
+    return np.asarray((confidence - (probabilities.argmax(axis=1) == labels))[:, None], dtype=np.float64)
+
+
+KAPPA = Weighted(_cells, _confused(_kappa), by_class=True)
+"""Agreement of answers and labels beyond chance (Cohen 1960)."""
+OVERCONFIDENCE = Weighted(_surplus, _sums(lambda means: means[:, 0]), by_class=False)
+"""Mean confidence less accuracy: above 0 a model is surer than it is right."""

@@ -58,6 +58,8 @@ class Court:
     tested: list[str] = field(default_factory=list)
     """Each model's weights, as often as it was scored on the locked rows."""
     proved: list[str] = field(default_factory=list)
+    elsewhere: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Scores of every candidate on other data sets, by their source."""
     before_test: Callable[[], None] = lambda: None
     """Called whenever models are about to be scored."""
 
@@ -111,6 +113,7 @@ class Court:
             score_on_test=lambda job: self._score(job, data),
             prove=self.prove,
             finish=lambda job: shutil.copytree(job.model, job.output, dirs_exist_ok=True),
+            score_elsewhere=lambda job: {source: self.elsewhere[source] for source in job.sources},
             force=force,
         )
 

@@ -50,7 +50,7 @@ def test_a_class_without_training_rows_gets_no_probability() -> None:
     select = Split(["dull", "odd"], np.array([0, 2]), ["10", "11"])
     dataset = Dataset("toy", "toy", ("dull", "bright", "odd"), {"train": train, "select": select}, "digest", ())
     for baseline in BASELINES.values():
-        found = baseline(dataset)
+        found = baseline(dataset, select.texts)
         assert found[:, 2].tolist() == [0.0, 0.0]
         assert found.sum(axis=1) == pytest.approx([1.0, 1.0])
 

@@ -261,7 +261,7 @@ def test_user_text_is_shown_as_it_is_everywhere_and_never_as_markup(text):
     forbidden = {"html_block", "html_inline", "image", "link_open", "strong_open", "em_open", "s_open", "hr"}
     assert not kinds & (forbidden | {"ordered_list_open", "blockquote_open"})
     code = [child.content for token in tokens for child in token.children or [] if child.type == "code_inline"]
-    assert code == ["model", "hpo evaluate", "tokens.truncation"]
+    assert code == ["model", "hpo evaluate --data", "tokens.truncation"]
     assert sum(t.type == "bullet_list_open" for t in tokens) == 1
     headings = [plain(after) for t, after in itertools.pairwise(tokens) if t.type == "heading_open"]
     assert headings == [

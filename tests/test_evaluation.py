@@ -12,7 +12,7 @@ from hpo.cli import app
 from hpo.evaluation import Evaluation, evaluate
 from pipelines import registry
 from pipelines.data import save_dataset
-from pipelines.errors import DataError, ModelError
+from pipelines.errors import ConfigError, DataError, ModelError
 from tests.court import Court, a_dataset, pack
 
 
@@ -62,4 +62,5 @@ def test_the_command_prints_scores_and_the_opening(monkeypatch: pytest.MonkeyPat
     shown = CliRunner().invoke(app, ["evaluate", "sentiment", "--split", "test"])
     assert "sentiment version 1: 400 test rows" in shown.stdout
     assert "opening 2 of these test rows for sentiment\n" in shown.stdout
-    assert CliRunner().invoke(app, ["evaluate", "sentiment"]).exit_code == 2, "the split must be said"
+    refused = CliRunner().invoke(app, ["evaluate", "sentiment"]).exception
+    assert isinstance(refused, ConfigError), "what to score it on must be said"

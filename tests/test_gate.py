@@ -1,6 +1,7 @@
 """The gate: what it promises over many challengers, and what each policy, floor and limit says."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from pydantic import ValidationError
 from scipy.stats import norm
 
 from hpo import gate
-from hpo.gate import Contender, Verdict, floor_problems, judge, refuse_unknown_floors
+from hpo.gate import Contender, Verdict, elsewhere_problems, floor_problems, judge, refuse_unknown_floors
 from hpo.spec import Promotion
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, DataError
 from pipelines.predictions import Predictions
 from pipelines.scores import score
 
@@ -264,3 +265,21 @@ def test_a_verdict_is_plain_values() -> None:
     verdict = judge(Promotion(), answering(right(0.9)), answering(right(0.8)), metric="accuracy", opening=2)
     assert isinstance(verdict, Verdict)
     assert {type(value) for value in vars(verdict).values()} <= {bool, str, float, int, tuple}
+
+
+def test_floors_on_other_data_name_metrics_and_data_of_the_studys_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("stars.csv").write_text("text,label\na,one\nb,five\n")
+    policy = Promotion.model_validate({"elsewhere": {"stars.csv": {"accurracy": 0.7}}})
+    assert elsewhere_problems(policy) == {
+        "stars.csv.accurracy": "a floor on other data is a metric; did you mean accuracy?"
+    }
+    with pytest.raises(DataError) as refused:
+        refuse_unknown_floors(policy, ("bad", "good"))
+    assert str(refused.value) == (
+        "promotion.elsewhere.stars.csv: stars.csv: of its labels 'five' and 'one' cannot be matched with a class of "
+        "the model ('bad' and 'good'); give data of the study's classes"
+    )
+    refuse_unknown_floors(policy, ("five", "one"))

@@ -137,6 +137,20 @@ def test_floors_and_limits_keep_even_the_first_one_from_reigning(court: Court) -
     assert court.asks("two", right=390, **policy).alias == "champion"
 
 
+def test_floors_on_other_data_hold_too_and_their_scores_go_into_the_run(court: Court) -> None:
+    policy = {"promotion": {"elsewhere": {"sample:amazon": {"accuracy": 0.7, "log_loss": 0.6}}}}
+    court.elsewhere = {"sample:amazon": {"accuracy": 0.65, "log_loss": 0.7}}
+    first = court.asks("one", right=320, **policy)
+    assert (first.alias, first.reason) == (
+        "challenger",
+        "it misses accuracy on sample:amazon 0.6500 (floor 0.7); log_loss on sample:amazon 0.7000 (at most 0.6)",
+    )
+    version = court.client.get_model_version("sentiment", "1")
+    assert "test/elsewhere.json" in {file.path for file in court.client.list_artifacts(version.run_id, "test")}
+    court.elsewhere = {"sample:amazon": {"accuracy": 0.75, "log_loss": 0.5}}
+    assert court.asks("two", right=320, **policy).alias == "champion"
+
+
 def test_a_study_without_test_rows_or_without_a_name_promotes_nobody(court: Court) -> None:
     winner = court.winner("one", right=320)
     data = a_dataset()

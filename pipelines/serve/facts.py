@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from pipelines.compare import measure_metric
 from pipelines.errors import ModelError
 from pipelines.export import read_facts
-from pipelines.registry import test_predictions
+from pipelines.registry import locked_predictions
 from pipelines.scores import METRICS
 from pipelines.serve.schema import Score
 from pipelines.serve.served import Facts
@@ -52,8 +52,10 @@ def _scores(metrics: Mapping[str, float], client: MlflowClient, version: ModelVe
 
 def _intervals(client: MlflowClient, version: ModelVersion) -> dict[str, Score]:
     try:
-        found = test_predictions(client, version)
-    except ModelError:
+        found = locked_predictions(client, version)
+    except (ModelError, MlflowException):
+        return {}
+    if found is None:
         return {}
     measured = (measure_metric(name, found.labels, found.weighed) for name in _WITH_INTERVAL)
     return {one.metric: Score(value=one.value, low=one.low, high=one.high) for one in measured if one is not None}
