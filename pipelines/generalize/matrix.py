@@ -113,11 +113,13 @@ def draw_matrix(found: Matrix, path: Path) -> None:
     axes.set_ylabel("trained on", color=GREY, family=FONT)
     axes.tick_params(bottom=False, left=False)
     axes.spines[:].set_visible(False)
-    middle = (values.min() + values.max()) / 2
+    axes.hlines(np.arange(count - 1) + 0.5, -0.5, count - 0.5, color="white", linewidth=2)
+    axes.vlines(np.arange(count - 1) + 0.5, -0.5, count - 0.5, color="white", linewidth=2)
+    dark = values.min() + 0.62 * (values.max() - values.min())  # white is read on no lighter blue
     for row, train in enumerate(found.sets):
         for column, test in enumerate(found.sets):
             one = found.cell(train, test)
-            colour = "white" if one.value > middle else INK
+            colour = "white" if one.value > dark else INK
             text = f"{one.value:.3f}\n{one.low:.3f} to {one.high:.3f}"
             weight = "bold" if train == test else "normal"
             axes.text(column, row, text, ha="center", va="center", color=colour, size=9, family=FONT, weight=weight)
