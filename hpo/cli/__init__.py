@@ -14,6 +14,7 @@ from hpo.cli import (
     evaluate,
     models,
     new,
+    predict,
     screen,
     serve,
     studies,
@@ -28,7 +29,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for module in (studies, browse, compare, doctor, upkeep, models, champions, evaluate, serve, new, tokenizers, screen):
+for module in (
+    *(studies, browse, compare, doctor, upkeep, models, predict, champions),
+    *(evaluate, serve, new, tokenizers, screen),
+):
     module.add_to(app)
 
 
