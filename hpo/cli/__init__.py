@@ -16,6 +16,7 @@ from hpo.cli import (
     matrix,
     models,
     new,
+    predict,
     screen,
     serve,
     studies,
@@ -31,20 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for module in (
-    studies,
-    browse,
-    compare,
-    doctor,
-    upkeep,
-    models,
-    champions,
-    evaluate,
-    export,
-    matrix,
-    serve,
-    new,
-    tokenizers,
-    screen,
+    *(studies, browse, compare, doctor, upkeep, models, predict, champions),
+    *(evaluate, export, matrix, serve, new, tokenizers, screen),
 ):
     module.add_to(app)
 

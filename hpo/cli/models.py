@@ -1,11 +1,9 @@
 """Commands about registered models."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from hpo.cli.console import print_json, screen
 from hpo.cli.options import AsJson, Storage, Tracking
@@ -19,7 +17,6 @@ def add_to(app: typer.Typer) -> None:
     """Register this module's commands."""
     app.command()(promote)
     app.command()(pull)
-    app.command()(predict)
 
 
 def promote(
@@ -67,39 +64,3 @@ def pull(
     version = registry.find_version(client, model)
     registry.pull(client, version, directory)
     typer.echo(f"{version.name} version {version.version} -> {directory}")
-
-
-def predict(
-    model: Model,
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="Texts to classify; `-` reads lines.")
-    ] = None,
-    as_json: AsJson = False,
-    tracking_uri: Tracking = None,
-) -> None:
-    """Classify texts with a registered model."""
-    from hpo.places import find_places
-    from pipelines.predict import classify
-    from pipelines.tracking import connect
-
-    places = find_places(tracking=tracking_uri)
-    found = classify(connect(places.tracking), model, _texts(texts), cache=places.cache / "models")
-    if as_json:
-        print_json(found)
-        return
-    table = Table("label", "probability", "text")
-    for row in found:
-        table.add_row(str(row["label"]), f"{row['probability']:.3f}", str(row["text"]))
-    screen().print(table)
-
-
-def _texts(texts: list[str] | None) -> list[str]:
-    from pipelines.errors import DataError
-
-    given = [line.rstrip("\n") for line in sys.stdin] if texts == ["-"] else texts or []
-    if not given:
-        raise DataError("no text given; write it after the model's name, or `-` to read lines from standard input")
-    for number, text in enumerate(given, start=1):
-        if not text.strip():
-            raise DataError(f"text {number} is blank")
-    return given

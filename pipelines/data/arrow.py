@@ -51,9 +51,9 @@ def arrow_table(
         name=name,
         unit="row",
         rows=np.arange(1, data.num_rows + 1),
-        texts=_text(data[columns.text], columns.text, shown),
-        labels=_text(labels, columns.label, shown),
-        groups=_text(data[columns.group], columns.group, shown) if columns.group else None,
+        texts=column_text(data[columns.text], columns.text, shown),
+        labels=column_text(labels, columns.label, shown),
+        groups=column_text(data[columns.group], columns.group, shown) if columns.group else None,
         columns=columns,
         declared=classes or (),
     )
@@ -67,10 +67,11 @@ def _named(indices: pa.ChunkedArray, classes: tuple[str, ...]) -> pa.ChunkedArra
     return pc.if_else(known, names, indices.cast(pa.large_string()))
 
 
-def _text(column: pa.ChunkedArray, name: str, shown: str) -> pa.ChunkedArray:
+def column_text(column: pa.ChunkedArray, name: str, shown: str) -> pa.ChunkedArray:
+    """A column as text; null becomes empty text. Raises `DataError` where it holds no text."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _text(column.cast(kind.value_type), name, shown)
+        return column_text(column.cast(kind.value_type), name, shown)
     if kind in (pa.float32(), pa.float64()):
         # Tables made from data frames hold missing numbers as NaN.
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)

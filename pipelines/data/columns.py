@@ -34,7 +34,7 @@ def choose_columns(names: Sequence[str], config: DataConfig, shown: str) -> Colu
     `DataError` for duplicate, absent and ambiguous columns, `ConfigError` when one column is given two roles.
     """
     _refuse_two_roles(config)
-    _refuse_duplicates(names, shown)
+    refuse_duplicates(names, shown)
     given = {"text": config.text, "label": config.label, "group": config.group}
     absent = [_absent(role, name, names) for role, name in given.items() if name is not None and name not in names]
     if absent:
@@ -56,7 +56,28 @@ def _refuse_two_roles(config: DataConfig) -> None:
                 raise ConfigError(f"{other} and {role} both name the column {name!r}; they must differ")
 
 
-def _refuse_duplicates(names: Sequence[str], shown: str) -> None:
+def choose_text(names: Sequence[str], given: str | None, shown: str) -> str:
+    """The column of the file `shown` that holds texts to classify: the given one, or found by common names.
+
+    Raises `DataError` for duplicate, absent and ambiguous columns.
+    """
+    refuse_duplicates(names, shown)
+    if given is not None:
+        if given not in names:
+            close = suggestion(given, [name for name in names if name])
+            header = _header_hint(names)
+            raise DataError(f"{shown}: no column {given!r}{close}; the columns are {quoted(names)}{header}")
+        return given
+    hits = [name for name in names if name.casefold() in TEXT_NAMES]
+    if len(hits) == 1 or len(names) == 1:
+        return (hits or names)[0]
+    if hits:
+        raise DataError(f"{shown}: the text may be any of the columns {quoted(hits)}; name it: --text-column")
+    raise DataError(f"{shown}: which column is the text? Name it: --text-column; the columns are {quoted(names)}")
+
+
+def refuse_duplicates(names: Sequence[str], shown: str) -> None:
+    """Raises `DataError` when two columns of the file `shown` have one name."""
     for name in names:
         places = [place for place, other in enumerate(names, start=1) if other == name]
         if name and len(places) > 1:

@@ -20,7 +20,7 @@ def check_rows(table: Table, config: DataConfig) -> Table:
     Raises `DataError` that lists all faults of the table, one a line.
     """
     # A NUL is a fault of its own; it must not pass for blank.
-    blank = _matches(table.texts, _BLANK) & ~_contains(table.texts, "\0")
+    blank = is_blank(table.texts) & ~_contains(table.texts, "\0")
     if config.blank == "drop" and blank.any():
         table, blank = _without(table, blank), np.zeros(int((~blank).sum()), bool)
     text, label, group = table.columns.text, table.columns.label, table.columns.group or ""
@@ -49,6 +49,11 @@ def _without(table: Table, blank: NDArray[np.bool_]) -> Table:
     where = numbered(table.rows[blank], table.unit)
     note = f"{table.shown}: {counted(int(blank.sum()), 'row')} with blank text left out ({where})."
     return filtered(table, ~blank, note)
+
+
+def is_blank(texts: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which texts, (rows,), hold nothing that can be seen."""
+    return _matches(texts, _BLANK)
 
 
 def _matches(column: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:

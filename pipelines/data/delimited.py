@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from pipelines.config import DataConfig
@@ -23,20 +24,44 @@ def read_delimited(text: TextIO, config: DataConfig, *, delimiter: str, shown: s
 
     Raises `DataError` for a wrong separator, ragged rows, unclosed quotes and cells over 1 MB.
     """
+    with cells_of(text, delimiter=delimiter, shown=shown) as (header, lines):
+        columns = choose_columns(header, config, shown)
+        return gather(_records(lines, header, columns), columns, shown=shown, name=name)
+
+
+@contextmanager
+def cells_of(
+    text: TextIO, *, delimiter: str, shown: str, columns: int = 2
+) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+    """The header, of so many columns at least, and each row with the line it starts on, as cells.
+
+    Raises `DataError`, also while the rows are read, as `read_delimited`.
+    """
     previous = csv.field_size_limit(MAX_TEXT_BYTES)
     try:
         lines = _lines(csv.reader(text, delimiter=delimiter, strict=True), shown)
-        header = _header(next(lines, (1, []))[1], delimiter, shown)
-        columns = choose_columns(header, config, shown)
-        ragged: list[tuple[int, int]] = []
-        table = gather(_records(lines, header, columns, ragged=ragged), columns, shown=shown, name=name)
+        header = _header(next(lines, (1, []))[1], delimiter, shown, columns=columns)
+        yield header, _even(lines, len(header), shown, delimiter=delimiter)
     finally:
         csv.field_size_limit(previous)
+
+
+def _even(
+    lines: Iterator[tuple[int, list[str]]], width: int, shown: str, *, delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of `width` cells; that there were others, or none, is said at the end."""
+    ragged: list[tuple[int, int]] = []
+    empty = True
+    for line, cells in lines:
+        if len(cells) == width:
+            empty = False
+            yield line, cells
+        else:
+            ragged.append((line, len(cells)))
     if ragged:
-        raise DataError(_ragged(ragged, len(header), shown, delimiter=delimiter))
-    if len(table) == 0:
+        raise DataError(_ragged(ragged, width, shown, delimiter=delimiter))
+    if empty:
         raise DataError(f"{shown}: has a header but no rows; add at least one row per example")
-    return table
 
 
 def _lines(reader: "_csv.Reader", shown: str) -> Iterator[tuple[int, list[str]]]:
@@ -65,7 +90,7 @@ def _broken(error: str, line: int, start: int) -> str:
     )
 
 
-def _header(cells: Sequence[str], delimiter: str, shown: str) -> list[str]:
+def _header(cells: Sequence[str], delimiter: str, shown: str, *, columns: int) -> list[str]:
     names = [cell.strip() for cell in cells]
     if not names:
         raise DataError(
@@ -76,6 +101,8 @@ def _header(cells: Sequence[str], delimiter: str, shown: str) -> list[str]:
     for other, plural in _SEPARATORS.items():
         if other in names[0] and other != delimiter:
             raise DataError(f"{shown}: is separated by {plural}, not by {_SEPARATORS[delimiter]}; {_remedy(other)}")
+    if columns == 1:
+        return names
     raise DataError(f"{shown}: has a single column, {names[0]!r}; it needs a text and a label column")
 
 
@@ -87,17 +114,12 @@ def _remedy(separator: str) -> str:
     return "save it again as 'CSV UTF-8 (comma delimited)', or replace them by tabs and name it .tsv"
 
 
-def _records(
-    lines: Iterator[tuple[int, list[str]]], header: list[str], columns: Columns, *, ragged: list[tuple[int, int]]
-) -> Iterator[Record]:
-    """The wanted cells of each row; a row with too many or too few goes to `ragged` as (line, cells)."""
+def _records(lines: Iterator[tuple[int, list[str]]], header: list[str], columns: Columns) -> Iterator[Record]:
+    """The wanted cells of each row."""
     text, label = header.index(columns.text), header.index(columns.label)
     group = header.index(columns.group) if columns.group else None
     for line, cells in lines:
-        if len(cells) == len(header):
-            yield Record(line, cells[text], cells[label], "" if group is None else cells[group])
-        else:
-            ragged.append((line, len(cells)))
+        yield Record(line, cells[text], cells[label], "" if group is None else cells[group])
 
 
 def _ragged(ragged: list[tuple[int, int]], width: int, shown: str, *, delimiter: str) -> str:

@@ -1,7 +1,7 @@
 """Read JSON Lines strictly: one object per line, numbers kept as they were written."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple, TextIO
 
@@ -29,18 +29,19 @@ def read_jsonl(text: TextIO, config: DataConfig, *, shown: str, name: str) -> Ta
     nor null; null counts as empty.
     """
     faults: list[Fault] = []
-    objects = _objects(text, shown, faults)
-    first = next(objects, None)
+    lines = objects(text, shown, faults)
+    first = next(lines, None)
     if first is None:
-        _refuse(faults, shown)
+        refuse(faults, shown)
         raise DataError(f"{shown}: holds only blank lines; it needs one JSON object per line")
     columns = choose_columns(list(first[1]), config, shown)
-    table = gather(_records(first, objects, columns, faults=faults), columns, shown=shown, name=name)
-    _refuse(faults, shown)
+    table = gather(_records(first, lines, columns, faults=faults), columns, shown=shown, name=name)
+    refuse(faults, shown)
     return table
 
 
-def _refuse(faults: list[Fault], shown: str) -> None:
+def refuse(faults: list[Fault], shown: str) -> None:
+    """Raises `DataError` about the first five faults, where there are any."""
     if faults:
         lines = [f"{shown}, line {fault.line}: {fault.message}" for fault in faults[:_SHOWN]]
         if len(faults) > _SHOWN:
@@ -48,10 +49,14 @@ def _refuse(faults: list[Fault], shown: str) -> None:
         raise DataError("\n".join(lines))
 
 
-def _objects(text: TextIO, shown: str, faults: list[Fault]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each object with its line number; what is no object goes to `faults`."""
+def objects(
+    text: TextIO, shown: str, faults: list[Fault], *, number_as: Callable[[str], Any] = str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each object with its line number; what is no object goes to `faults`. `number_as` takes a number as written."""
     # Numbers stay the text they are: 007 would be refused, 1.0 must not become 1, and 10**5000 costs nothing.
-    decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_constant, object_pairs_hook=_object)
+    decoder = json.JSONDecoder(
+        parse_int=number_as, parse_float=number_as, parse_constant=_constant, object_pairs_hook=_object
+    )
     for number, line in enumerate(text, start=1):
         if not line.strip():
             continue
@@ -105,13 +110,14 @@ def _records(
 ) -> Iterator[Record]:
     for number, value in chain([first], others):
         try:
-            group = _cell(value, columns.group) if columns.group else ""
-            yield Record(number, _cell(value, columns.text), _cell(value, columns.label), group)
+            group = cell_text(value, columns.group) if columns.group else ""
+            yield Record(number, cell_text(value, columns.text), cell_text(value, columns.label), group)
         except ValueError as error:
             faults.append(Fault(number, str(error)))
 
 
-def _cell(value: dict[str, Any], column: str) -> str:
+def cell_text(value: dict[str, Any], column: str) -> str:
+    """A cell of an object as text. Raises `ValueError` where it is absent, a list or an object."""
     if column not in value:
         raise ValueError(f"has no {column!r}; every line needs it")
     cell = value[column]

@@ -23,11 +23,11 @@ def exists(path: Path) -> bool:
 
 
 @contextmanager
-def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
+def opened(path: Path, shown: str, *, limit: int | None = MAX_FILE_BYTES) -> Iterator[BinaryIO]:
     """`path` open for reading bytes; `shown` is its name in messages.
 
-    Raises `DataError` when it is missing, no regular file, not readable, empty, over 2 GB, or changed
-    before the block ended.
+    Raises `DataError` when it is missing, no regular file, not readable, empty, of more bytes than `limit`, or
+    changed before the block ended.
     """
     _refuse_special(path, shown)
     try:
@@ -36,7 +36,7 @@ def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
         raise DataError(f"{shown}: no permission to read it; run `chmod u+r {shown}` or ask its owner") from None
     with handle:
         before = os.fstat(handle.fileno())
-        _refuse_size(before.st_size, shown)
+        _refuse_size(before.st_size, shown, limit=limit)
         try:
             yield handle
         except OSError as error:
@@ -95,12 +95,12 @@ def _files(directory: Path) -> list[str]:
         return []
 
 
-def _refuse_size(size: int, shown: str) -> None:
+def _refuse_size(size: int, shown: str, *, limit: int | None) -> None:
     if size == 0:
         raise DataError(f"{shown}: is empty; it needs a header such as text,label and one row per example")
-    if size > MAX_FILE_BYTES:
+    if limit is not None and size > limit:
         raise DataError(
-            f"{shown}: is {size / 1024**3:.1f} GB, over the limit of {MAX_FILE_BYTES // 1024**3} GB; use fewer rows, "
+            f"{shown}: is {size / 1024**3:.1f} GB, over the limit of {limit // 1024**3} GB; use fewer rows, "
             "or a directory saved by `datasets`, which is read piece by piece"
         )
 

@@ -15,8 +15,8 @@ from pipelines.data.values import Source, Table
 from pipelines.data.wording import listing, suggestion
 from pipelines.errors import ConfigError, DataError
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_LINES = (".jsonl", ".ndjson")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+LINES = (".jsonl", ".ndjson")
 _ACCEPTED = ".csv, .tsv, .jsonl, .ndjson or .parquet"
 _REMEDIES = {
     ".txt": "rename it to .csv or .tsv if it is a table with a header, text and label",
@@ -26,7 +26,7 @@ _REMEDIES = {
     ".xlsx": "save the sheet as 'CSV UTF-8'",
     ".xls": "save the sheet as 'CSV UTF-8'",
 }
-_SUFFIXES = {*_DELIMITERS, *_LINES, ".parquet", *_REMEDIES}
+_SUFFIXES = {*DELIMITERS, *LINES, ".parquet", *_REMEDIES}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
 
 
@@ -105,13 +105,18 @@ def _read_file(path: Path, config: DataConfig, *, shown: str) -> Table:
     # A file name may hold bytes that are no text.
     name = path.name.encode("utf-8", errors="replace").decode("utf-8")
     with opened(path, shown) as handle:
-        if suffix in _DELIMITERS:
+        if suffix in DELIMITERS:
             with decoded(handle, shown, newline="") as text:
-                return read_delimited(text, config, delimiter=_DELIMITERS[suffix], shown=shown, name=name)
-        if suffix in _LINES:
+                return read_delimited(text, config, delimiter=DELIMITERS[suffix], shown=shown, name=name)
+        if suffix in LINES:
             with decoded(handle, shown, newline="\n") as text:
                 return read_jsonl(text, config, shown=shown, name=name)
         if suffix == ".parquet":
             return read_parquet(handle, config, shown=shown, name=name)
+    raise wrong_ending(suffix, shown)
+
+
+def wrong_ending(suffix: str, shown: str) -> DataError:
+    """That a file's name does not tell a format that is read here."""
     remedy = _REMEDIES.get(suffix, "convert it to one of these, or rename it if it is one")
-    raise DataError(f"{shown}: the name must end in {_ACCEPTED}; {remedy}")
+    return DataError(f"{shown}: the name must end in {_ACCEPTED}; {remedy}")

@@ -1,0 +1,1 @@
+"""Whole files of texts, scored row by row by a registered model: streamed, resumable, whole or absent."""
