@@ -195,9 +195,10 @@ def workbench(monkeypatch: pytest.MonkeyPatch) -> Iterator["Workbench"]:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take longer than everything else together, and are tested elsewhere."""
+    from pipelines import report
     from pipelines import run as run_module
 
-    monkeypatch.setattr(run_module, "draw_report", lambda *_: None)
+    monkeypatch.setattr(report, "draw_report", lambda *_: None)
     monkeypatch.setattr(run_module, "draw_training", lambda *_: None)
 
 
