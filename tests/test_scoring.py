@@ -4,6 +4,8 @@ import csv
 import datetime
 import io
 import json
+import signal
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -203,6 +205,26 @@ def test_killed_between_two_chunks_it_goes_on_to_the_same_bytes(suffix: str, row
     assert not (tmp_path / f".out{suffix}.scoring").exists()
 
 
+def test_a_process_killed_at_work_is_gone_on_with(tmp_path: Path) -> None:
+    file, out, whole = write(tmp_path / "in.csv", table(100)), tmp_path / "out.csv", tmp_path / "whole.csv"
+    scored(file, whole)
+    code = f"""
+import os, signal
+from pathlib import Path
+from tests import test_scoring as here
+here.score.CHUNK = 10
+kill = lambda done, total: done < 40 or os.kill(os.getpid(), signal.SIGKILL)
+here.scored(Path({str(file)!r}), Path({str(out)!r}), told=here.Told(kill))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parent.parent)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    lines: list[str] = []
+    scored(file, out, told=Told(say=lines.append))
+    assert lines == [f"{file}: goes on after row 40 of 100"]
+    assert out.read_bytes() == whole.read_bytes()
+
+
 def test_answers_that_were_written_but_not_yet_counted_are_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,8 +255,6 @@ def test_a_crash_while_the_output_is_written_costs_no_forward_pass(
 ) -> None:
     file, out = write(tmp_path / "in.csv", table()), tmp_path / "out.csv"
     with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        patch.setattr("pipelines.scoring.outputs.os.fsync", lambda descriptor: None)
         patch.setattr(score, "write_rows", lambda path, *_: (path.write_text("half a li"), 1 / 0))
         with pytest.raises(ZeroDivisionError):
             scored(file, out)
