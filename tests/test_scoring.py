@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import errno
 import io
 import json
 import signal
@@ -20,6 +21,7 @@ import pytest
 from rich.console import Console
 
 from hpo.cli import main, progress
+from pipelines.data import reading
 from pipelines.errors import ConfigError, DataError, DiskFullError, ModelError, UserError
 from pipelines.scoring import kept, score
 from pipelines.scoring.cells import delimited_cell, harmless
@@ -313,10 +315,13 @@ def test_a_file_that_changes_meanwhile_gives_no_output(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, out = write(tmp_path / "in.csv", table()), tmp_path / "out.csv"
     with monkeypatch.context() as patch:
-        patch.setattr(score, "write_rows", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(score, "write_rows", lambda *_: (_ for _ in ()).throw(OSError(number, "no room")))
         assert str(out) in refusal(DiskFullError, lambda: scored(file, out))
     model = MadeUp()
     scored(file, out, model=model)
@@ -406,6 +411,12 @@ def test_a_model_without_an_answer_is_refused_with_the_row(tmp_path: Path) -> No
 
 
 # --- size
+
+
+def test_a_file_larger_than_those_of_studies_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reading.opened.__wrapped__.__kwdefaults__, "limit", 10)  # type: ignore[attr-defined]
+    monkeypatch.setattr("pipelines.data.gather.MAX_ROWS", 3)
+    assert scored(write(tmp_path / "in.csv", table()), tmp_path / "out.csv").rows == ROWS
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
