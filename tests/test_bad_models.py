@@ -419,6 +419,18 @@ def test_mlflow_gives_the_answers_of_our_commands(registered: Registered) -> Non
     assert np.allclose(table[["p.bad", "p.good"]].to_numpy(), [[*ours["probabilities"].values()]], atol=1e-5)
 
 
+def test_a_file_of_texts_gets_the_answers_of_its_texts(
+    registered: Registered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_text(f"text\n{TEXT}\n")
+    out = tmp_path / "out.jsonl"
+    assert run(monkeypatch, "predict", "sentiment", "--file", str(tmp_path / "in.csv"), "--out", str(out)) == 0
+    ours = registered.classify("sentiment")
+    expected = {f"p.{label}": probability for label, probability in ours["probabilities"].items()}
+    answer = {"text": TEXT, "label": ours["label"], "probability": ours["probability"]}
+    assert json.loads(out.read_text()) == answer | expected
+
+
 def test_a_touched_artifact_ends_a_command_of_the_shell_with_exit_code_5(registered: Registered) -> None:
     with_module(registered)
     shell = new_home(registered.path, HPO_HOME=str(registered.home))

@@ -1,6 +1,7 @@
 """A look at the whole file before anything is computed: is every row one that can be scored, and how many are there?"""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -21,7 +22,7 @@ class Checked:
 
     rows: int
     digest: str
-    """sha256 of its bytes."""
+    """sha256 of its bytes, and when they were written last."""
     column: str
     """Which column holds the texts."""
     unit: Literal["line", "row"]
@@ -31,7 +32,7 @@ class Checked:
 
 def check(handle: BinaryIO, suffix: str, column: str | None, shown: str) -> Checked:
     """Read an open file to its end. Raises `DataError` that names file, rows and column of what cannot be scored."""
-    digest = _sha256(handle)
+    digest = f"{_sha256(handle)} {os.fstat(handle.fileno()).st_mtime_ns}"
     types: dict[str, pa.DataType] = {}
     faults: dict[str, list[int]] = {}
     count = 0
@@ -54,7 +55,7 @@ def check(handle: BinaryIO, suffix: str, column: str | None, shown: str) -> Chec
 def _sha256(handle: BinaryIO) -> str:
     handle.seek(0)
     digest = hashlib.sha256()
-    while block := handle.read(2**20):
+    while block := handle.read(2**16):
         digest.update(block)
     return digest.hexdigest()
 

@@ -36,7 +36,7 @@ def write_rows(path: Path, suffix: str, parts: Iterator[Part], types: Mapping[st
 
 def _write_delimited(path: Path, delimiter: str, parts: Iterator[Part], names: list[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer = csv.writer(file, delimiter=delimiter)  # its line ends (CR LF) make it quote a lone CR too
         writer.writerow(map(harmless, names))
         for part in parts:
             writer.writerows([delimited_cell(row.get(name)) for name in names] for row in part)

@@ -185,7 +185,13 @@ def _parts(task: _Task) -> Generator[Part, None, None]:
         for chunk in chunks(rows.each, count=8 * CHUNK, characters=_CHARACTERS):
             found = np.array(answers[done : done + len(chunk)])
             done += len(chunk)
+            _refuse_other_rows(task, done)
             yield _joined(chunk, found, task.scorer)
+
+
+def _refuse_other_rows(task: _Task, rows: int) -> None:
+    if rows > task.kept.rows or task.kept.rows != task.checked.rows:
+        raise DataError(f"{task.order.file}: has other rows than before; run again when nothing writes to it")
 
 
 def _joined(chunk: list[Row], found: NDArray[np.float64], scorer: Scorer) -> Part:

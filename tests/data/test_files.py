@@ -115,8 +115,8 @@ def test_file_that_changes_while_it_is_read_is_refused(
     other = write("other.csv", table(pairs(30)))
     before = reading._refuse_size
 
-    def changed_meanwhile(size: int, shown: str) -> None:
-        before(size, shown)
+    def changed_meanwhile(size: int, shown: str, *, limit: int | None) -> None:
+        before(size, shown, limit=limit)
         if change == "replaced":
             other.replace(path)
         elif change == "deleted":
