@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines import registry
-from pipelines.config import DataConfig
+from pipelines.config import SPLIT_NAMES, DataConfig, SplitName
 from pipelines.data import Dataset, load_data, open_dataset
 from pipelines.errors import DataError
 from pipelines.export import read_facts
@@ -60,21 +60,22 @@ def _trial(version: "ModelVersion", model: Path, *, data: str | None, places: "P
     from pipelines.onnx.exporting import Trial
 
     if data is not None:
-        return _labelled(load_data(DataConfig(source=data)), model, source=data)
+        return _labelled(load_data(DataConfig(source=data)), SPLIT_NAMES, model=model, source=data)
     folder = places.study(str(version.tags.get("hpo.study"))) / "data"
     if folder.is_dir() and (dataset := open_dataset(folder)).digest == version.tags.get(registry.DATA):
-        return _labelled(dataset, model, source=f"select and calibrate rows of study {version.tags['hpo.study']}")
+        source = f"select and calibrate rows of study {version.tags['hpo.study']}"
+        return _labelled(dataset, ("select", "calibrate"), model=model, source=source)
     facts = read_facts(model)
     return Trial(golden_texts(facts.max_length), "golden texts; --data names labelled ones")
 
 
-def _labelled(dataset: Dataset, model: Path, *, source: str) -> "Trial":
+def _labelled(dataset: Dataset, splits: tuple[SplitName, ...], *, model: Path, source: str) -> "Trial":
     from pipelines.onnx.exporting import Trial
 
     labels = read_facts(model).labels
     if set(labels) != set(dataset.labels):
         raise DataError(f"{source}: has the classes {', '.join(dataset.labels)}; the model knows {', '.join(labels)}")
-    parts = [dataset.splits[split] for split in ("select", "calibrate")]
+    parts = [dataset.splits[split] for split in splits]
     texts = [text for part in parts for text in part.texts][:_MOST_TEXTS]
     order = np.array([labels.index(name) for name in dataset.labels])
     return Trial(texts, source, order[np.concatenate([part.labels for part in parts])][:_MOST_TEXTS])
