@@ -126,10 +126,8 @@ def job(toy_dataset: Dataset, tmp_path: Path) -> SegmentJob:
 
 
 def test_a_model_from_scratch_is_trained_and_shipped_like_any_other(
-    workbench: Workbench, job: SegmentJob, monkeypatch: pytest.MonkeyPatch
+    workbench: Workbench, job: SegmentJob, no_pictures: None
 ) -> None:
-    for name in ("draw_report", "draw_training"):
-        monkeypatch.setattr(f"pipelines.run.{name}", lambda *_: None)
     assert run(job).finished
     trained = read_parquet(job.directory / "artifacts" / "predictions.parquet")
     served = open_model(job.directory / "model", device="cpu")
