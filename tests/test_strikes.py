@@ -42,7 +42,8 @@ def expire(home: Path) -> None:
 def test_requests_to_stop_lose_nothing_whenever_they_come(home: Path) -> None:
     """Once, each session ends in order; twice, it ends at once. While data is written nobody has promised an order."""
     assert do(struck_session, home, {"D": strikes.terminate_me}) == -signal.SIGTERM
-    assert do(struck_session, home, {"D": strikes.interrupt_me_twice}) == 1
+    code = do(struck_session, home, {"D": strikes.interrupt_me_twice})
+    assert code in {0, 1}, "the first request may have ended it in order before the second one comes"
     for phase, fault in itertools.product("BHI", (strikes.terminate_me, strikes.interrupt_me_twice)):
         code = do(struck_session, home, {phase: fault}, 1, NINE)
         assert code == (0 if fault is strikes.terminate_me else 1), phase

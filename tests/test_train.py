@@ -18,7 +18,7 @@ from torch.nn import functional
 from pipelines import run as run_module
 from pipelines.batches import epoch_batches, evaluation_steps, total_steps
 from pipelines.config import ModelConfig, RunConfig, TrainConfig, flatten, replaced
-from pipelines.data import Dataset
+from pipelines.data import Dataset, save_dataset
 from pipelines.errors import ConfigError
 from pipelines.journal import read_journal
 from pipelines.models import Pretrained, load_pretrained, new_classifier
@@ -463,6 +463,30 @@ def test_truncation_of_the_job_is_what_trains(
     assert ids == whole[:22]
     ids, whole = rows["tail"]
     assert ids == whole[-22:]
+
+
+@arrives("tokens.lowercase", "tokens.normalize")
+def test_texts_train_as_the_job_wants_them_read(
+    workbench: Workbench, tiny_checkpoints: dict[str, Path], toy_dataset: Dataset, tmp_path: Path
+) -> None:
+    train = toy_dataset.splits["train"]
+    shouted = replace(train, texts=[text.upper().replace(" ", "\u2003") for text in train.texts])
+    splits = {**toy_dataset.splits, "train": shouted}
+    save_dataset(replace(toy_dataset, splits=splits, digest="shouted"), tmp_path / "data")
+    changes = {"tokens.lowercase": True, "tokens.normalize": "nfkc"}
+    trial = pick_up(workbench, tiny.job(tiny_checkpoints["roberta"], tmp_path / "data", tmp_path, **changes))
+    expected = trial.pretrained.tokenizer(list(train.texts), truncation=True, max_length=24)["input_ids"]
+    assert [trial.train.encoded.row(row).ids.tolist() for row in range(len(train))] == expected
+
+
+@arrives("scratch.layers", "scratch.heads")
+def test_a_model_from_scratch_has_the_size_that_the_job_names(
+    workbench: Workbench, toy_data_dir: Path, tmp_path: Path
+) -> None:
+    changes = {"model.name": "scratch:wordpiece-150", "scratch.layers": 1, "scratch.heads": 2}
+    trial = pick_up(workbench, tiny.job(Path("scratch:wordpiece-150"), toy_data_dir, tmp_path, **changes))
+    assert trial.pretrained.config.num_hidden_layers == 1
+    assert (trial.pretrained.config.num_attention_heads, trial.pretrained.config.hidden_size) == (2, 128)
 
 
 @arrives("model.revision")
