@@ -56,7 +56,9 @@ def test_what_the_document_forbids_is_refused(path: str, document: Any) -> None:
     @BOUNDED
     @given(case=document[path]["post"].as_strategy(generation_mode=GenerationMode.NEGATIVE))
     def kept(case: Any) -> None:
-        case.call_and_validate(headers=AUTHORIZED)
+        answer = case.call(headers=AUTHORIZED)
+        if answer.status_code != 413:  # a refusal too, which schemathesis does not count as one
+            case.validate_response(answer)
 
     kept()
 
