@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from pipelines import registry
-from pipelines.card import CardFacts, render_card
+from pipelines.card import CardFacts, render_card, without_front_matter
 from pipelines.config import RunConfig
 from pipelines.data import ATTRIBUTION, Dataset
 from pipelines.export import read_facts, seal
@@ -51,7 +51,7 @@ def register_winner(
             registry.DATA: dataset.digest,
             "test.accuracy": f"{test_scores['accuracy']:.4f}",
         }
-        return registry.register(client, name, registry.Candidate(key, run_id, copy, _without_front_matter(card), tags))
+        return registry.register(client, name, registry.Candidate(key, run_id, copy, without_front_matter(card), tags))
 
 
 def _link(source: str, target: str) -> None:
@@ -60,10 +60,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _without_front_matter(card: str) -> str:
-    return card.split("---\n", 2)[-1].strip() if card.startswith("---\n") else card
 
 
 def _card_facts(

@@ -100,6 +100,11 @@ def render_card(facts: CardFacts) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def without_front_matter(card: str) -> str:
+    """A card's Markdown without the metadata before it, which the hub reads."""
+    return card.split("---\n", 2)[-1].strip() if card.startswith("---\n") else card
+
+
 def _front_matter(facts: CardFacts) -> str:
     import yaml
 

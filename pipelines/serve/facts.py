@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pipelines.card import without_front_matter
 from pipelines.compare import measure_metric
 from pipelines.errors import ModelError
 from pipelines.export import read_facts
@@ -20,11 +21,11 @@ _WITH_INTERVAL = ("accuracy", "macro_f1")
 
 def facts_of(directory: Path, client: MlflowClient, version: ModelVersion) -> Facts:
     """The facts of a version that lies in a directory; what its run does not say any more is left out."""
+    own = own_facts(directory)
     try:
         run = client.get_run(version.run_id).data
     except MlflowException:
-        return own_facts(directory)
-    own = own_facts(directory)
+        return own
     return Facts(
         card=own.card,
         scores=_scores(run.metrics, client, version),
@@ -39,9 +40,7 @@ def own_facts(directory: Path) -> Facts:
     card = directory / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     calibration = read_facts(directory).calibration
-    return Facts(
-        card=_without_front_matter(text), calibrated=calibration is not None and calibration.temperature != 1.0
-    )
+    return Facts(card=without_front_matter(text), calibrated=calibration is not None and calibration.temperature != 1.0)
 
 
 def _scores(metrics: Mapping[str, float], client: MlflowClient, version: ModelVersion) -> dict[str, Score]:
@@ -59,7 +58,3 @@ def _intervals(client: MlflowClient, version: ModelVersion) -> dict[str, Score]:
         return {}
     measured = (measure_metric(name, found.labels, found.weighed) for name in _WITH_INTERVAL)
     return {one.metric: Score(value=one.value, low=one.low, high=one.high) for one in measured if one is not None}
-
-
-def _without_front_matter(card: str) -> str:
-    return card.split("---\n", 2)[-1].strip() if card.startswith("---\n") else card
