@@ -180,12 +180,22 @@ def _download(client: MlflowClient, version: ModelVersion, target: Path) -> str:
     try:
         uri = f"{client.get_model_version_download_uri(version.name, version.version).rstrip('/')}/artifacts/model"
         for item in mlflow.artifacts.list_artifacts(artifact_uri=uri, tracking_uri=client.tracking_uri):
+            _stay_inside(PurePosixPath(item.path))
             admit(PurePosixPath(item.path).name, item.file_size)
         return str(mlflow.artifacts.download_artifacts(uri, dst_path=str(target), tracking_uri=client.tracking_uri))
     except (MlflowException, OSError) as error:
         raise ModelError(f"{version.name}/{version.version}: cannot be downloaded: {_first_line(error)}") from error
     except ModelError as error:
         raise ModelError(f"{version.name}/{version.version}: {error}") from error
+
+
+def _stay_inside(path: PurePosixPath) -> None:
+    """Refuse a listed path that leaves the model. Raises `ModelError`.
+
+    MLflow refuses it too, but only while other files arrive, and its threads go on writing behind the refusal.
+    """
+    if path.is_absolute() or ".." in path.parts:
+        raise ModelError(f"the store lists {path}, which lies outside the model; nothing was loaded")
 
 
 def select_predictions(client: MlflowClient, version: ModelVersion) -> Predictions:

@@ -86,6 +86,7 @@ class ChecksFile(Frozen):
     """A file of checks."""
 
     checks: Annotated[list[Check], Field(min_length=1)]
+    """One question or more."""
 
 
 @dataclass(frozen=True)
