@@ -129,15 +129,19 @@ def test_h23_slow_clients_do_not_keep_others_waiting() -> None:
             connection.close()
 
 
-def test_h24_a_client_that_leaves_is_not_waited_for() -> None:
-    runtime, going = MadeUp(), threading.Event()
-    runtime.hold = lambda texts: going.wait(10) and None
+def test_h24_a_client_that_leaves_is_not_computed_for() -> None:
+    runtime, begun, going = MadeUp(), threading.Event(), threading.Event()
+    runtime.hold = lambda texts: begun.set() or going.wait(10) and None
     with live(a_shelf(a_model(runtime=runtime))) as port:
-        for _ in range(5):
+        for number in range(5):
             with socket.create_connection(("127.0.0.1", port)) as connection:
-                connection.sendall(post(GOOD))
+                connection.sendall(post(json.dumps({"text": f"good {number}"}).encode()))
+                if number == 0:
+                    assert begun.wait(10)
+                time.sleep(0.1)
         going.set()
         assert parsed(send(port, post(GOOD)))[0] == 200
+    assert runtime.asked == [["good 0"], ["good film"]]
 
 
 def test_h25_a_crowd_is_answered_or_refused_at_once() -> None:

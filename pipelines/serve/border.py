@@ -9,7 +9,7 @@ import hmac
 import logging
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class _GoneError(Exception):
-    """The client left before its request was whole."""
+    """The client left before it had its answer."""
 
 
 class Border:
@@ -97,7 +97,7 @@ class Border:
                 raise busy("too many texts are waiting; try again in a second")
         try:
             async with asyncio.timeout(self._limits.seconds):
-                await self._inside(request.scope, _replay(body), request.send)
+                await _unless_left(self._inside(request.scope, _replay(body), request.send), receive)
         except TimeoutError:
             message = f"there was no answer within {self._limits.seconds:g} seconds"
             raise Refusal(503, "no_answer_in_time", message, headers={"Retry-After": "5"}) from None
@@ -207,6 +207,25 @@ def _replay(body: bytes) -> Receive:
         return {"type": "http.disconnect"}
 
     return receive
+
+
+async def _unless_left(answering: Awaitable[None], receive: Receive) -> None:
+    """Answer; but a client that leaves meanwhile is not computed for. Raises `_GoneError` then."""
+    answered, leaves = asyncio.ensure_future(answering), asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((answered, leaves), return_when=asyncio.FIRST_COMPLETED)
+        if not answered.done():
+            raise _GoneError
+        await answered
+    finally:
+        answered.cancel()
+        leaves.cancel()
+        await asyncio.gather(answered, leaves, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _log_without_texts(error: Exception) -> None:
