@@ -369,7 +369,19 @@ def test_a_bad_file_is_refused_with_file_and_row_before_the_model_is_loaded(name
 def test_columns_named_like_ours_are_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "in.jsonl", [{"text": "a"}, {"text": "b", "label": "x", "p.good": 1}])
     said = refusal(DataError, lambda: scored(file, tmp_path / "out.csv"))
-    assert said == f"{file}: has columns of its own named 'label' and 'p.good', which the output adds; rename them"
+    assert said == (
+        f"{file}: has columns of its own named 'label' and 'p.good', which the output adds; "
+        "rename them, or give the added ones another name: --prefix predicted_"
+    )
+
+
+def test_a_prefix_keeps_the_files_own_label_beside_the_answer(tmp_path: Path) -> None:
+    file = write(tmp_path / "in.csv", [{"text": "good", "label": "x"}])
+    order = Order(file, tmp_path / "out.csv", prefix="predicted_")
+    score.score_file(order, load=MadeUp, model="m/1", identity="m", told=Told())
+    header, row = (tmp_path / "out.csv").read_text().splitlines()
+    assert header.startswith("text,label,predicted_label,predicted_probability,predicted_p.")
+    assert row.startswith("good,x,")
 
 
 def test_an_unknown_text_column_is_refused_with_a_suggestion(tmp_path: Path) -> None:

@@ -128,6 +128,15 @@ def test_sample_is_stratified_the_same_each_time_and_another_by_another_seed(toy
     assert (first.available, first.majority) == (240, pytest.approx(1 / 3))
 
 
+def test_rows_of_a_group_are_kept_together_in_folds() -> None:
+    data = tiny.dataset(sizes={"train": 60, "select": 0, "calibrate": 0, "test": 0})
+    units = 7 + np.arange(60) // 3
+    train = replace(data.splits["train"], units=units)
+    sample = draw_sample(replace(data, splits={**data.splits, "train": train}))
+    assert sample.texts == list(train.texts)
+    assert sample.groups.tolist() == (units - 7).tolist()
+
+
 def test_by_default_a_third_of_the_rows_is_taken_within_bounds() -> None:
     sizes = {"select": 0, "calibrate": 0, "test": 0}
     for rows, taken in ((240, 200), (150, 150), (900, 300)):

@@ -131,7 +131,7 @@ def test_h23_slow_clients_do_not_keep_others_waiting() -> None:
 
 def test_h24_a_client_that_leaves_is_not_computed_for() -> None:
     runtime, begun, going = MadeUp(), threading.Event(), threading.Event()
-    runtime.hold = lambda texts: begun.set() or going.wait(10) and None
+    runtime.hold = lambda texts: begun.set() or (going.wait(10) and None)
     with live(a_shelf(a_model(runtime=runtime))) as port:
         for number in range(5):
             with socket.create_connection(("127.0.0.1", port)) as connection:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from hpo.cli.console import print_json, screen
 from hpo.cli.models import Model
 from hpo.cli.options import AsJson, Tracking
 from pipelines.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from pipelines.scoring.score import Order
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,6 +36,7 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the rows go with their answers: .csv, .tsv, .jsonl, ...")
     ] = None,
+    prefix: Annotated[str, typer.Option(help="Put before the names of the columns that are added.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --out.")] = False,
     as_json: AsJson = False,
     tracking_uri: Tracking = None,
@@ -47,10 +51,13 @@ def predict(
             raise ConfigError("--file and TEXT contradict each other; give one of them")
         if out is None:
             raise ConfigError("--file needs --out: the file that its rows go to with their answers")
-        _score_file(model, file, out, text_column, overwrite=overwrite, as_json=as_json, tracking_uri=tracking_uri)
+        from pipelines.scoring.score import Order
+
+        order = Order(file, out, text_column, overwrite, prefix)
+        _score_file(model, order, as_json=as_json, tracking_uri=tracking_uri)
         return
-    if out is not None or text_column is not None or overwrite:
-        raise ConfigError("--out, --text-column and --overwrite need --file")
+    if out is not None or text_column is not None or overwrite or prefix:
+        raise ConfigError("--out, --text-column, --prefix and --overwrite need --file")
     _classify(model, _texts(texts), as_json=as_json, tracking_uri=tracking_uri)
 
 
@@ -70,24 +77,21 @@ def _classify(model: str, texts: list[str], *, as_json: bool, tracking_uri: str 
     screen().print(table)
 
 
-def _score_file(
-    model: str, file: Path, out: Path, column: str | None, *, overwrite: bool, as_json: bool, tracking_uri: str | None
-) -> None:
+def _score_file(model: str, order: "Order", *, as_json: bool, tracking_uri: str | None) -> None:
     from hpo.cli.progress import open_progress
     from hpo.places import find_places
-    from pipelines.scoring.score import Order, Told, refuse_output, score_with
+    from pipelines.scoring.score import Told, refuse_output, score_with
     from pipelines.tracking import connect
 
-    order = Order(file, out, column, overwrite)
     refuse_output(order)
     places = find_places(tracking=tracking_uri)
     with open_progress(Console(stderr=True), "rows") as progress:
         told = Told(progress.show, progress.say)
         done = score_with(connect(places.tracking), model, order, cache=places.cache / "models", told=told)
     if as_json:
-        print_json({"out": str(out), "rows": done.rows, "blank": done.blank, "model": done.model})
+        print_json({"out": str(order.out), "rows": done.rows, "blank": done.blank, "model": done.model})
         return
-    screen().print(f"{out}: {done.rows:,} rows, by {done.model}", soft_wrap=True)
+    screen().print(f"{order.out}: {done.rows:,} rows, by {done.model}", soft_wrap=True)
     if done.blank:
         screen().print(f"{done.blank:,} of them have a blank text, and no label", soft_wrap=True)
 

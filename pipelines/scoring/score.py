@@ -50,6 +50,12 @@ class Order:
     column: str | None = None
     """That of the texts; None: found by its name."""
     overwrite: bool = False
+    prefix: str = ""
+    """Stands before the names of the added columns."""
+
+    def columns(self, labels: Sequence[str]) -> list[str]:
+        """The names of what is added to each row: its class, how probable that is, and each class."""
+        return [self.prefix + name for name in ("label", "probability", *(f"p.{label}" for label in labels))]
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def score_with(client: MlflowClient, reference: str, order: Order, *, cache: Pat
 
 
 def score_file(order: Order, *, load: Callable[[], Scorer], model: str, identity: str, told: Told) -> Scored:
-    """Write the rows of a file with `label`, `probability` and `p.LABEL` of each class.
+    """Write the rows of a file with the columns `label`, `probability` and `p.LABEL` of each class.
 
     Killed and called again it goes on where it was, and the output is the same, byte for byte; where the file, the
     column or the model's `identity` is another one it begins anew. The output appears when it is whole. Raises
@@ -100,12 +106,13 @@ def score_file(order: Order, *, load: Callable[[], Scorer], model: str, identity
         with opened(order.file, shown, limit=None) as handle, disk_full_errors(out):
             checked = check(handle, order.file.suffix.lower(), order.column, shown)
             scorer = load()
-            _refuse_clash(checked, scorer.labels, shown)
+            columns = order.columns(scorer.labels)
+            _refuse_clash(checked, columns, shown)
             _take_up(kept, checked, scorer, identity=identity, told=told, shown=shown)
             task = _Task(order, checked, scorer, kept, handle)
             _answer(task, model=model, told=told)
             with closing(_parts(task)) as parts:
-                write_rows(work / "whole", out.suffix.lower(), parts, _types(checked, scorer.labels))
+                write_rows(work / "whole", out.suffix.lower(), parts, _types(checked, columns))
             blank = int(np.isnan(kept.read()[:, 0]).sum())
         (work / "whole").replace(out)
     return Scored(checked.rows, blank, model)
@@ -137,11 +144,14 @@ class _Task:
         return open_rows(self.handle, self.order.file.suffix.lower(), self.order.column, str(self.order.file))
 
 
-def _refuse_clash(checked: Checked, labels: Sequence[str], shown: str) -> None:
-    clash = [name for name in _columns(labels) if name in checked.types]
+def _refuse_clash(checked: Checked, columns: Sequence[str], shown: str) -> None:
+    clash = [name for name in columns if name in checked.types]
     if clash:
         names = listing([repr(name) for name in clash])
-        raise DataError(f"{shown}: has columns of its own named {names}, which the output adds; rename them")
+        raise DataError(
+            f"{shown}: has columns of its own named {names}, which the output adds; "
+            "rename them, or give the added ones another name: --prefix predicted_"
+        )
 
 
 def _take_up(kept: Kept, checked: Checked, scorer: Scorer, *, identity: str, told: Told, shown: str) -> None:
@@ -186,7 +196,7 @@ def _parts(task: _Task) -> Generator[Part, None, None]:
             found = np.array(answers[done : done + len(chunk)])
             done += len(chunk)
             _refuse_other_rows(task, done)
-            yield _joined(chunk, found, task.scorer)
+            yield _joined(chunk, found, task)
 
 
 def _refuse_other_rows(task: _Task, rows: int) -> None:
@@ -194,8 +204,9 @@ def _refuse_other_rows(task: _Task, rows: int) -> None:
         raise DataError(f"{task.order.file}: has other rows than before; run again when nothing writes to it")
 
 
-def _joined(chunk: list[Row], found: NDArray[np.float64], scorer: Scorer) -> Part:
-    names = _columns(scorer.labels)
+def _joined(chunk: list[Row], found: NDArray[np.float64], task: _Task) -> Part:
+    scorer = task.scorer
+    names = task.order.columns(scorer.labels)
     part: Part = []
     for row, answer, best in zip(chunk, found, scorer.predicted(found).tolist(), strict=True):
         cells: list[str | float | None] = [None] * len(names)
@@ -205,10 +216,6 @@ def _joined(chunk: list[Row], found: NDArray[np.float64], scorer: Scorer) -> Par
     return part
 
 
-def _types(checked: Checked, labels: Sequence[str]) -> dict[str, pa.DataType]:
-    label, *numbers = _columns(labels)
+def _types(checked: Checked, columns: Sequence[str]) -> dict[str, pa.DataType]:
+    label, *numbers = columns
     return checked.types | {label: pa.string()} | dict.fromkeys(numbers, pa.float64())
-
-
-def _columns(labels: Sequence[str]) -> list[str]:
-    return ["label", "probability", *(f"p.{label}" for label in labels)]

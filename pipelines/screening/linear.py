@@ -23,7 +23,7 @@ class LinearProbe:
 
 
 def linear_probe(features: NDArray[np.float64], sample: Sample) -> LinearProbe:
-    """Cross-validated accuracy of logistic regression (C = 1, standardized features); equal texts share a fold."""
+    """Cross-validated accuracy of logistic regression (C = 1, standardized features); `sample.groups` share a fold."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     folds = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=sample.seed)

@@ -1,6 +1,5 @@
 """The rows that checkpoints are screened on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from pipelines.data import Dataset
 from pipelines.data.keys import equal_keys, text_keys
 from pipelines.data.splits import subset
+from pipelines.data.values import Split
 from pipelines.errors import ConfigError, DataError
 
 MOST, LEAST, OF_A_CLASS = 2_000, 200, 10
@@ -25,7 +25,8 @@ class Sample:
     labels: NDArray[np.int64]
     """(rows,) class indices."""
     groups: NDArray[np.int64]
-    """(rows,) a number for each row, the same for texts that differ only by case and white space."""
+    """(rows,) a number for each row, the same for rows that splits keep together: those of a group (`data.group`), and
+    texts that differ only by case and white space."""
     available: int
     """How many rows they were drawn from."""
     seed: int
@@ -49,14 +50,15 @@ def draw_sample(dataset: Dataset, *, rows: int | None = None, seed: int = 0) -> 
         )
     order = np.random.default_rng(seed).permutation(len(train)).astype(np.int64)
     chosen = np.sort(subset(order, train.labels, wanted, labels=dataset.labels))
-    sample = _of(train.texts, train.labels, chosen, seed=seed)
-    if sample.groups.max() + 1 < _TEXTS or len(np.unique(sample.labels)) < 2:
-        raise DataError(
-            f"{dataset.name}: {sample.groups.max() + 1} different texts to screen on are too few; the least is {_TEXTS}"
-        )
+    sample = _of(train, chosen, seed=seed)
+    groups, what = sample.groups.max() + 1, "different texts" if train.units is None else "different texts or groups"
+    if groups < _TEXTS or len(np.unique(sample.labels)) < 2:
+        raise DataError(f"{dataset.name}: {groups} {what} to screen on are too few; the least is {_TEXTS}")
     return sample
 
 
-def _of(texts: Sequence[str], labels: NDArray[np.int64], rows: NDArray[np.int64], *, seed: int) -> Sample:
-    chosen = [texts[row] for row in rows.tolist()]
-    return Sample(chosen, np.asarray(labels[rows]), equal_keys(text_keys(chosen, 0)), len(labels), seed)
+def _of(train: Split, rows: NDArray[np.int64], *, seed: int) -> Sample:
+    texts = [train.texts[row] for row in rows.tolist()]
+    units = equal_keys(text_keys(texts, 0)) if train.units is None else train.units[rows]
+    groups = np.unique(units, return_inverse=True)[1].astype(np.int64)
+    return Sample(texts, np.asarray(train.labels[rows]), groups, len(train), seed)
