@@ -11,36 +11,34 @@ import optuna
 from optuna.trial import TrialState
 
 from hpo.budget import Progress, settled, spent
-from hpo.champion import roll_back
 from hpo.confirm import select_winner
 from hpo.decision import Decision
+from hpo.delivery import winner_of
 from hpo.estimate import estimate
 from hpo.executors import Executor
 from hpo.gate import refuse_unknown_floors
-from hpo.history import ReignRow
 from hpo.lease import Lease, leased
 from hpo.ledger import Ledger
-from hpo.listing import known_model, spec_of
 from hpo.measure import Site, Staff, staffed
 from hpo.parent_run import ParentRun, drain
 from hpo.patience import in_one_line
 from hpo.places import Places, make_home
-from hpo.promotion import Winner, promote
+from hpo.promotion import promote
 from hpo.retraining import refuse_too_few_rows
 from hpo.screening import with_shortlist
-from hpo.selection import Selection, read_selection
+from hpo.selection import Selection
 from hpo.space import most_demanding
 from hpo.spec import StudySpec
-from hpo.storage import best_trial, definition, engine_of, finished_trials, load_study, open_study, refuse_changes
+from hpo.storage import definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from hpo.successor import learn, learned_from
 from hpo.tester import WorkerTester
-from pipelines.data import Dataset, find_leakage, load_data, open_dataset, save_dataset
-from pipelines.errors import ConfigError, ModelError, StorageError
+from pipelines.data import Dataset, find_leakage, load_data, save_dataset
+from pipelines.errors import ConfigError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, WarmUpJob
-from pipelines.tracking import connect, is_away, tracking_errors
+from pipelines.tracking import is_away
 
 _PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
 _BRIEF_SECONDS = 5.0  # the same for a study that was stopped on request
@@ -144,61 +142,6 @@ def _site(spec: StudySpec, dataset: Dataset, places: Places) -> Site:
         measurements=places.cache / "costs",
         logs=study / "logs",
     )
-
-
-def promote_study(name: str, *, places: Places, force: str | None = None) -> Decision:
-    """Promote the winner of a study that has been run; `force` says why it becomes champion whatever the gate says.
-
-    Raises `ModelError` where the study has no winner, and `UserError`s as `promote` does.
-    """
-    from pipelines.finish import finish_model
-    from pipelines.generalize.floors import score_elsewhere
-    from pipelines.loader import prove
-    from pipelines.locked import score_on_test
-    from pipelines.segment import Unwatched
-
-    spec, ledger = spec_of(places, name), Ledger(places.storage)
-    with in_one_line(places.storage), leased(ledger, name):
-        winner = winner_of(spec, open_study(spec, places=places), places)
-        if winner is None:
-            raise ModelError(f"study {name!r} has no COMPLETE trial yet")
-        return promote(
-            spec,
-            winner,
-            dataset=open_dataset(places.study(name) / "data"),
-            places=places,
-            ledger=ledger,
-            client=connect(places.tracking),
-            score_on_test=lambda job: score_on_test(job, watch=Unwatched()),
-            prove=prove,
-            finish=lambda job: finish_model(job, watch=Unwatched()),
-            score_elsewhere=lambda job: score_elsewhere(job, watch=Unwatched()),
-            force=force,
-        )
-
-
-def winner_of(spec: StudySpec, study: optuna.Study, places: Places) -> Winner | None:
-    """What the study delivers: what was selected or, in a study of an earlier version, its best trial."""
-    selection = read_selection(places.study(spec.name) / "report")
-    if selection is not None:
-        return Winner(selection.trial, places.study(spec.name) / selection.name, selection.name)
-    trial = best_trial(study)
-    if trial is None:
-        return None
-    directory = places.trial(spec.name, trial.number)
-    return Winner(trial.number, directory, directory.name)
-
-
-def roll_back_model(name: str, *, places: Places) -> ReignRow:
-    """Make a registered model's previous champion champion again; returns the reign that begins.
-
-    Raises `ModelError` where there is no such model, or no champion to go back to.
-    """
-    from pipelines.loader import prove
-
-    ledger = known_model(name, places)
-    with in_one_line(places.storage), tracking_errors(places.tracking, alone=False):
-        return roll_back(name, ledger=ledger, client=connect(places.tracking), prove=prove)
 
 
 def _session(

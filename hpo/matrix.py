@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hpo.delivery import winner_of
 from hpo.estimate import default_configs
-from hpo.launch import Outcome, winner_of
+from hpo.launch import Outcome
 from hpo.ledger import Ledger
 from hpo.listing import spec_of
 from hpo.openings import EVALUATE, Openings

@@ -1,10 +1,5 @@
-"""The pictures of a run: how it trained, and how good its predictions are.
+"""The pictures of a run: how it trained, and how good its predictions are."""
 
-Everything is drawn on `Figure` objects of our own, never through pyplot, so that threads can draw side by side. No
-text is parsed as mathematics, and characters that the font lacks are replaced: class names are the user's text.
-"""
-
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +8,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PINK,
+    SKY,
+    add_headline,
+    add_legend,
+    blues,
+    dress,
+    new_figure,
+    percent,
+    save,
+    short_names,
+)
 from pipelines.predictions import Predictions
 from pipelines.scores import calibration, confusion, ranked_classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
-# Okabe and Ito 2008: told apart by colour-blind people, too.
-BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
-INK, GREY, PALE = "#22272e", "#6b7280", "#e5e7eb"
-DPI = 110
 CURVES = 10
 """So many classes get a curve of their own; among more, the weakest."""
 NUMBERED = 50
@@ -36,8 +43,6 @@ DOTTED = 20
 WITH_SHARES = 8
 """Up to so many classes the cells also carry their share of the true class, instead of a colour bar."""
 GRID: Floats = np.linspace(0, 1, 201)
-FONT = "DejaVu Sans"
-"""matplotlib brings it along, so that the pictures look the same everywhere."""
 _DASHED: Mapping[str, Any] = {"color": GREY, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 
@@ -57,7 +62,7 @@ def draw_report(predictions: Predictions, directory: Path) -> list[Path]:
         "confidence": _confidence,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    return [_save(draw(predictions), directory / f"{name}.png") for name, draw in drawings.items()]
+    return [save(draw(predictions), directory / f"{name}.png") for name, draw in drawings.items()]
 
 
 def draw_training(steps: Sequence[Mapping[str, float]], evaluations: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -68,26 +73,26 @@ def draw_training(steps: Sequence[Mapping[str, float]], evaluations: Sequence[Ma
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(10.5, 5.6)
+    figure = new_figure(10.5, 5.6)
     (loss, log_loss), (rate, accuracy) = figure.subplots(2, 2, sharex=True, height_ratios=[2, 1])
     x, losses, rates = (_column(steps, key) for key in ("step", "loss", "learning_rate"))
     smooth = _smoothed(losses)
-    _dress(loss, _course(smooth), y="loss (nats)")
+    dress(loss, _course(smooth), y="loss (nats)")
     _line(loss, x, losses, color=SKY, linewidth=0.8, alpha=0.7, label="each step")
     _line(loss, x, smooth, color=BLUE, linewidth=2, label="running mean")
-    _dress(rate, x="optimizer step", y="learning rate")
+    dress(rate, x="optimizer step", y="learning rate")
     _line(rate, x, rates, color=GREY, linewidth=1.6)
     rate.yaxis.set_major_formatter("{x:.3g}")
     if steps:
-        _legend(loss, None, loc="upper right")
+        add_legend(loss, None, loc="upper right")
     x, losses, hits = (_column(evaluations, key) for key in ("step", "log_loss", "accuracy"))
-    _dress(log_loss, _best(x, losses), y="held-out log loss (nats)")
+    dress(log_loss, _best(x, losses), y="held-out log loss (nats)")
     _line(log_loss, x, losses, color=ORANGE, linewidth=2)
-    _dress(accuracy, x="optimizer step", y="held-out accuracy")
+    dress(accuracy, x="optimizer step", y="held-out accuracy")
     _line(accuracy, x, hits, color=GREEN, linewidth=2)
     accuracy.yaxis.set_major_formatter("{x:.1%}")
     rate.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    _save(figure, path)
+    save(figure, path)
 
 
 def _line(axes: "Axes", x: Floats, y: Floats, **style: Any) -> None:
@@ -135,12 +140,12 @@ def _confusion_matrix(predictions: Predictions) -> "Figure":
     margin = 0.08 * max(map(len, names)) + 0.5
     cell = min(max(0.34, 3.4 / classes), 17 / classes)
     slanted = margin - 0.5 > cell * 1.05
-    figure = _figure(margin + cell * classes + 0.9, cell * classes * 0.9 + (margin if slanted else 0.8) + 0.8)
+    figure = new_figure(margin + cell * classes + 0.9, cell * classes * 0.9 + (margin if slanted else 0.8) + 0.8)
     axes = figure.add_subplot()
-    _dress(axes, x="predicted class", y="true class")
+    dress(axes, x="predicted class", y="true class")
     headline = f"{predictions.correct.mean():.1%} of {_texts(len(predictions.labels))} classified correctly"
-    _headline(axes, headline, _worst_mistake(table, names))
-    image = axes.imshow(shares, cmap=_blues(), vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    add_headline(axes, headline, _worst_mistake(table, names))
+    image = axes.imshow(shares, cmap=blues(), vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     shown = range(0, classes, -(-classes // NUMBERED))
     slant: dict[str, Any] = {"rotation": 90 if classes > 8 else 35, "ha": "right", "rotation_mode": "anchor"}
     slant |= {"va": "center"} if classes > 8 else {}
@@ -150,9 +155,7 @@ def _confusion_matrix(predictions: Predictions) -> "Figure":
     if classes <= NUMBERED:
         _number_cells(axes, table, shares)
     if classes > WITH_SHARES:
-        bar = figure.colorbar(
-            image, ax=axes, fraction=0.03, shrink=3 / (cell * classes), anchor=(0, 1), format=_percent
-        )
+        bar = figure.colorbar(image, ax=axes, fraction=0.03, shrink=3 / (cell * classes), anchor=(0, 1), format=percent)
         bar.outline.set_visible(False)
         bar.set_label("share of the true class", color=GREY, size=9)
         bar.ax.tick_params(labelsize=8, colors=GREY, right=False)
@@ -191,11 +194,11 @@ def _roc_curve(predictions: Predictions) -> "Figure":
     names = short_names(predictions.names)
     which = f"a text of “{names[1]}” above another" if len(names) == 2 else "a class's text above another, on average"
     area = np.mean([curve.area for curve in curves.values()])
-    _dress(axes, x="false positive rate", y="true positive rate (recall)")
-    _headline(axes, f"{area:.1%} of pairs are ranked the right way round", which)
+    dress(axes, x="false positive rate", y="true positive rate (recall)")
+    add_headline(axes, f"{area:.1%} of pairs are ranked the right way round", which)
     axes.plot([0, 1], [0, 1], label="0.500  guessing", **_DASHED)
     _draw_curves(axes, curves, names)
-    _legend(axes, "AUROC", outside=len(names) > 2, loc="lower right")
+    add_legend(axes, "AUROC", outside=len(names) > 2, loc="lower right")
     return figure
 
 
@@ -215,13 +218,13 @@ def _pr_curve(predictions: Predictions) -> "Figure":
         return _undefined(figure, axes, "precision-recall curve")
     area = np.mean([curve.area for curve in curves.values()])
     base = np.mean([(predictions.labels == index).mean() for index in curves])
-    _dress(axes, x="recall", y="precision")
+    dress(axes, x="recall", y="precision")
     subtitle = "mean precision over all levels of recall" + (", mean of the classes" if len(curves) > 1 else "")
-    _headline(axes, f"Average precision is {area:.3f}, guessing reaches {base:.3f}", subtitle)
+    add_headline(axes, f"Average precision is {area:.3f}, guessing reaches {base:.3f}", subtitle)
     axes.plot([0, 1], [base, base], label=f"{base:.3f}  guessing", **_DASHED)
     names = short_names(predictions.names)
     _draw_curves(axes, curves, names)
-    _legend(axes, "Average precision", outside=len(names) > 2, loc="lower left")
+    add_legend(axes, "Average precision", outside=len(names) > 2, loc="lower left")
     return figure
 
 
@@ -266,13 +269,13 @@ def _draw_curves(axes: "Axes", curves: Mapping[int, Curve], names: Sequence[str]
 def _calibration_curve(predictions: Predictions) -> "Figure":
     bins = calibration(predictions)
     low, gap = 1 / len(predictions.names), float(predictions.confidence.mean() - predictions.correct.mean())
-    figure = _figure(5.6, 6.0)
+    figure = new_figure(5.6, 6.0)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     headline = f"The model is {abs(gap) * 100:.1f} points too {'sure' if gap > 0 else 'unsure'} of itself"
     if abs(gap) < 0.0005:
         headline = "On average the model is as sure as it is right"
-    _dress(axes, y="accuracy")
-    _headline(axes, headline, f"expected calibration error (ECE) {bins.error:.3f}, {len(bins.counts)} bins")
+    dress(axes, y="accuracy")
+    add_headline(axes, headline, f"expected calibration error (ECE) {bins.error:.3f}, {len(bins.counts)} bins")
     axes.plot([0, 1], [0, 1], label="perfectly calibrated", **_DASHED)
     used = bins.counts > 0
     x, y = bins.confidence[used], bins.accuracy[used]
@@ -280,12 +283,12 @@ def _calibration_curve(predictions: Predictions) -> "Figure":
     axes.vlines(x, bottom, top, color=BLUE, alpha=0.3, linewidth=5, label="95 % interval")
     axes.plot(x, y, color=BLUE, linewidth=1.6, marker="o", markersize=6, label="the model")
     axes.set(xlim=(low, 1.01), ylim=(-0.01, 1.02))
-    axes.yaxis.set_major_formatter(_percent)
-    _legend(axes, None, loc="lower right")
+    axes.yaxis.set_major_formatter(percent)
+    add_legend(axes, None, loc="lower right")
     edges = np.linspace(0, 1, len(bins.counts) + 1)
-    _dress(below, x="confidence (probability of the predicted class)", y="texts")
+    dress(below, x="confidence (probability of the predicted class)", y="texts")
     _histogram(below, bins.counts, edges, colour=GREY)
-    below.xaxis.set_major_formatter(_percent)
+    below.xaxis.set_major_formatter(percent)
     return figure
 
 
@@ -299,17 +302,17 @@ def _wilson(shares: Floats, counts: NDArray[np.int64], z: float = 1.96) -> tuple
 def _confidence(predictions: Predictions) -> "Figure":
     confidence, correct = predictions.confidence, predictions.correct
     low = 1 / len(predictions.names)
-    figure = _figure(6.4, 4.8)
+    figure = new_figure(6.4, 4.8)
     panels = figure.subplots(2, 1, sharex=True)
     for axes, chosen, word, colour in zip(panels, (correct, ~correct), ("right", "wrong"), (BLUE, ORANGE), strict=True):
         values = confidence[chosen]
-        _dress(axes, _sureness(values, word), y="texts")
+        dress(axes, _sureness(values, word), y="texts")
         _histogram(axes, *np.histogram(values, bins=30, range=(low, 1)), colour=colour)
         axes.set(xlim=(low, 1))
         if len(values):
             axes.axvline(float(np.median(values)), color=INK, linewidth=1.2, linestyle=(0, (2, 2)))
     panels[1].set_xlabel("confidence (probability of the predicted class)")
-    panels[1].xaxis.set_major_formatter(_percent)
+    panels[1].xaxis.set_major_formatter(percent)
     return figure
 
 
@@ -328,95 +331,20 @@ def _sureness(confidence: Floats, word: str) -> str:
     return f"{len(confidence):,} {word} predictions: half are surer than {np.median(confidence):.1%}"
 
 
-def short_names(names: Sequence[str], limit: int = 22) -> list[str]:
-    """Names that fit a picture: one line, at most `limit` characters, drawable in our font, still all different.
-
-    What is too long loses its middle to an ellipsis; names that the font cannot write at all become `class 3`.
-    """
-    drawn = [" ".join("".join(c if ord(c) in _glyphs() else " " for c in name).split()) for name in names]
-    drawn = [name or f"class {index}" for index, name in enumerate(drawn)]
-    half = (limit - 1) // 2
-    drawn = [name if len(name) <= limit else f"{name[:half].rstrip()}…{name[-half:].lstrip()}" for name in drawn]
-    drawn = [f"{index}: {name}" if drawn.count(name) > 1 else name for index, name in enumerate(drawn)]
-    return [name.replace("$", r"\$") for name in drawn]
-
-
-@functools.cache
-def _glyphs() -> frozenset[int]:
-    from matplotlib import font_manager
-
-    return frozenset(font_manager.get_font(font_manager.findfont(FONT)).get_charmap())
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """A figure of `width` x `height` inches that keeps its parts from overlapping."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    return Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
-
-
 def _square(predictions: Predictions) -> "tuple[Figure, Axes]":
     """Square axes for rates, with room for a legend at the right where there are many classes."""
-    figure = _figure(5.4 if len(predictions.names) == 2 else 8.0, 5.4)
+    figure = new_figure(5.4 if len(predictions.names) == 2 else 8.0, 5.4)
     axes = figure.add_subplot()
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
     return figure, axes
 
 
-def _dress(axes: "Axes", title: str = "", *, x: str = "", y: str = "") -> None:
-    """The common look: quiet axes, the data in front."""
-    # A fixed height of the title spares matplotlib a search for a free one, a tenth of the time.
-    axes.set_title(title, loc="left", color=INK, size=11, weight="bold", family=FONT, pad=8, y=1)
-    axes.set_xlabel(x, color=INK, size=10, family=FONT)
-    axes.set_ylabel(y, color=INK, size=10, family=FONT)
-    axes.tick_params(labelsize=9, colors=GREY, labelfontfamily=FONT, bottom=False, left=False)
-    axes.grid(visible=True, color=PALE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
-
-
-def _headline(axes: "Axes", headline: str, subtitle: str) -> None:
-    """The finding as a bold sentence at the figure's left edge, what it means in grey below it."""
-    # The empty second line makes room for the subtitle, which the layout does not see.
-    axes.figure.suptitle(f"{headline}\n ", x=0.02, ha="left", color=INK, size=12, weight="bold", family=FONT)
-    place: dict[str, Any] = {"xycoords": "figure fraction", "textcoords": "offset points", "in_layout": False}
-    axes.annotate(subtitle, (0.02, 1), (0, -37), color=GREY, size=10, family=FONT, annotation_clip=False, **place)
-
-
-def _legend(axes: "Axes", title: str | None, *, loc: str, outside: bool = False) -> None:
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1)} if outside else {"loc": loc}
-    legend = axes.legend(title=title, fontsize=9, labelcolor=INK, frameon=not outside, framealpha=0.9, **place)
-    legend.get_frame().set_linewidth(0)
-    legend.get_title().set(size=9, weight="bold", color=INK)
-    legend.set_alignment("left")
-
-
 def _undefined(figure: "Figure", axes: "Axes", what: str) -> "Figure":
-    _headline(axes, f"There is no {what}", "All rows are of one class: there is nothing to rank it against")
-    _dress(axes)
+    add_headline(axes, f"There is no {what}", "All rows are of one class: there is nothing to rank it against")
+    dress(axes)
     axes.set(xticks=[], yticks=[])
     return figure
 
 
-def _blues() -> "Colormap":
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("blues", ["#f6f8fa", "#9cc9e8", BLUE, "#003a66"])
-
-
-def _percent(value: float, _position: int | None = None) -> str:
-    return f"{value:.0%}"
-
-
 def _texts(count: int) -> str:
     return "1 text" if count == 1 else f"{count:,} texts"
-
-
-def _save(figure: "Figure", path: Path) -> Path:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    # `savefig` would draw twice: once for the layout, once for the file.
-    FigureCanvasAgg(figure).print_png(path, pil_kwargs={"compress_level": 3})
-    return path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from pipelines.figures import BLUE, GREY, INK, ORANGE, PALE
+from pipelines.drawing import BLUE, GREY, INK, ORANGE, PALE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,9 @@ from matplotlib.text import Text
 from PIL import Image
 from sklearn import metrics
 
-from pipelines import figures
-from pipelines.figures import draw_report, draw_training, short_names
+from pipelines import drawing, figures
+from pipelines.drawing import short_names
+from pipelines.figures import draw_report, draw_training
 from pipelines.predictions import Predictions, softmax
 from pipelines.scores import score
 
@@ -145,7 +146,7 @@ def test_every_course_of_training_is_a_whole_picture_without_a_warning(steps, ev
 def titles(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        figures, "_save", lambda figure, path: seen.extend(a.get_title(loc="left") for a in figure.axes)
+        figures, "save", lambda figure, path: seen.extend(a.get_title(loc="left") for a in figure.axes)
     )
     return seen
 
@@ -187,6 +188,6 @@ def test_drawing_leaves_pyplot_alone():
     import subprocess
     import sys
 
-    code = "import sys, pipelines.figures as f; f._figure(3, 3); print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, pipelines.drawing as d; d.new_figure(3, 3); print('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
-    assert isinstance(figures._figure(3, 3), Figure)
+    assert isinstance(drawing.new_figure(3, 3), Figure)

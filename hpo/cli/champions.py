@@ -49,7 +49,7 @@ def rollback(model: Name, as_json: AsJson = False, tracking_uri: Tracking = None
 
     The version is downloaded, verified and loaded first.
     """
-    from hpo.launch import roll_back_model
+    from hpo.delivery import roll_back_model
     from hpo.places import find_places
 
     reign = roll_back_model(model, places=find_places(tracking=tracking_uri, storage=storage))

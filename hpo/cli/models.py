@@ -39,7 +39,7 @@ def promote(
         raise ConfigError('--force and --why go together: hpo promote STUDY --force --why "the reason, for the record"')
     from dataclasses import asdict
 
-    from hpo.launch import promote_study
+    from hpo.delivery import promote_study
     from hpo.places import find_places
 
     decision = promote_study(study, places=find_places(tracking=tracking_uri, storage=storage), force=why)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpo.contrasts import Contrasts, is_real
+from pipelines.drawing import BLUE, FONT, GREY, INK, ORANGE, PALE, short_names
 from pipelines.errors import ConfigError
-from pipelines.figures import BLUE, FONT, GREY, INK, ORANGE, PALE, short_names
 from pipelines.scores import METRICS
 
 if TYPE_CHECKING:

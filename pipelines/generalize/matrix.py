@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.compare import compare_metric, measure_metric
-from pipelines.figures import FONT, GREY, INK, short_names
+from pipelines.drawing import BLUE, FONT, GREY, INK, new_figure, save, short_names
 from pipelines.predictions import Predictions
 from pipelines.weighted import judged
 
@@ -94,18 +94,13 @@ def _cell(train: str, test: str, said: Mapping[tuple[str, str], Predictions], *,
 
 def draw_matrix(found: Matrix, path: Path) -> None:
     """The heat map as a PNG: rows are where a model was trained, columns where it was tested."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count, names = len(found.sets), short_names(found.sets)
-    size = 2.2 + 1.25 * count
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    figure = Figure(figsize=(size, 1.4 + 0.95 * count), dpi=110, layout=layout, facecolor="white")
+    figure = new_figure(2.2 + 1.25 * count, 1.4 + 0.95 * count)
     axes = figure.add_subplot()
     values = np.array([[found.cell(train, test).value for test in found.sets] for train in found.sets])
-    blues = LinearSegmentedColormap.from_list("blues", ["#f6f8fa", "#9cc9e8", "#0072b2"])
+    blues = LinearSegmentedColormap.from_list("blues", ["#f6f8fa", "#9cc9e8", BLUE])
     axes.imshow(values, cmap=blues, aspect="auto", interpolation="nearest")
     axes.set_xticks(range(count), names, family=FONT, color=INK)
     axes.set_yticks(range(count), names, family=FONT, color=INK)
@@ -126,4 +121,4 @@ def draw_matrix(found: Matrix, path: Path) -> None:
     figure.suptitle(
         f"{found.metric} of models trained on one set and tested on another", size=11, family=FONT, color=INK
     )
-    FigureCanvasAgg(figure).print_png(path)
+    save(figure, path)

@@ -4,17 +4,14 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from pipelines.figures import BLUE, FONT, GREY, INK, ORANGE, PALE, short_names
+from pipelines.drawing import BLUE, FONT, GREY, INK, ORANGE, PALE, new_figure, short_names
 from pipelines.generalize.elsewhere import Elsewhere
 from pipelines.webpage import drawn
 
 
 def draw_shifts(sets: Sequence[Elsewhere]) -> Markup:
     """One row for each data set: the accuracy with its interval, at home in grey; orange where it is surely worse."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    figure = Figure(figsize=(9.6, 0.9 + 0.55 * len(sets)), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
+    figure = new_figure(9.6, 0.9 + 0.55 * len(sets), pad=0.02)
     axes = figure.add_subplot()
     for place, one in enumerate(sets):
         accuracy = one.by_measure["accuracy"]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from pipelines.figures import BLUE, FONT, GREY, INK, ORANGE, PALE
+from pipelines.drawing import BLUE, FONT, GREY, INK, ORANGE, PALE, new_figure
 from pipelines.screening.comparison import Screening
 from pipelines.screening.measures import Measures
 from pipelines.webpage import drawn
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 def draw_front(found: Screening) -> Markup:
     """An SVG element: linear probe against seconds per 1,000 texts, with the front of those that no other beats."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    figure = Figure(figsize=(9.6, 4.6), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
+    figure = new_figure(9.6, 4.6, pad=0.02)
     axes = figure.add_subplot()
     _dress(axes, found)
     front = sorted((one for one in found.measures if one.name in found.front), key=lambda one: one.seconds_per_1000)

@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from pipelines.figures import BLUE, FONT, GREY, INK, ORANGE, PALE
+from pipelines.drawing import BLUE, FONT, GREY, INK, ORANGE, PALE, new_figure
 from pipelines.tokenization.lengths import in_percent
 from pipelines.tokenization.measuring import Measures
 from pipelines.webpage import drawn
@@ -38,10 +38,7 @@ def draw_lengths(measures: Sequence[Measures]) -> Markup:
 
 
 def _panel(rows: int) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    figure = Figure(figsize=(9.6, 0.8 + 0.82 * rows), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
+    figure = new_figure(9.6, 0.8 + 0.82 * rows, pad=0.02)
     axes = figure.add_subplot()
     axes.set_xlabel("tokens of a text, special ones included", color=GREY, size=9, family=FONT)
     axes.tick_params(labelsize=9, colors=GREY, labelfontfamily=FONT, bottom=False, left=False)
