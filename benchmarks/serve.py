@@ -5,8 +5,8 @@
     python -m benchmarks.serve --soak 10      and ten minutes of load: is memory flat?
     python -m benchmarks.serve --runtime torch
 
-Both serve the same MiniLM with a classification head, on the same sentences; the load takes its share of the same
-cores. Writes `benchmarks/results/serve.json` and `serve.md`, a quick run `partial-serve`.
+All serve the same MiniLM with a classification head, on the same sentences; the load takes its share of the same
+cores. Ours stands there twice: as `--runtime auto` chooses, and in eight bits. Writes `benchmarks/results/serve.json` and `serve.md`, a quick run `partial-serve`.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from benchmarks.servers import Answers, Load, Server, free_port, percentile, put
 from benchmarks.timing import Timed
 
 PACKAGES = ("torch", "transformers", "onnxruntime", "fastapi", "uvicorn", "locust")
-OURS, PLAIN, BATCHED = "ours", "pipeline", "pipeline, batches of 32"
+OURS, INT8 = "ours", "ours, int8"
+PLAIN, BATCHED = "pipeline", "pipeline, batches of 32"
 _RESULTS = Path(__file__).parent / "results"
 _MANY = 32  # texts in a request, the most that one may have
 _FEW = 8  # texts in a request under overload: locust cannot ask five times as often as single texts are answered
@@ -116,7 +117,7 @@ def prepare(setting: Setting) -> None:
 def measured(setting: Setting) -> Iterator[Part]:
     """All parts, one after the other, on servers that stay warm."""
     with ExitStack() as stack:
-        servers = {name: stack.enter_context(_server(name, setting)) for name in (PLAIN, OURS, BATCHED)}
+        servers = {name: stack.enter_context(_server(name, setting)) for name in (INT8, PLAIN, OURS, BATCHED)}
 
         def put(load: Load, name: str) -> Answers:
             return put_under(load, servers[name], source=setting.texts)
@@ -133,8 +134,9 @@ def measured(setting: Setting) -> Iterator[Part]:
 @contextmanager
 def _server(name: str, setting: Setting) -> Iterator[Server]:
     port, model = free_port(), str(setting.directory)
-    if name == OURS:
-        command = ["-m", "hpo", "serve", model, "--port", str(port), "--runtime", setting.runtime]
+    if name in {OURS, INT8}:
+        runtime = setting.runtime if name == OURS else "onnx-int8"
+        command = ["-m", "hpo", "serve", model, "--port", str(port), "--runtime", runtime]
     else:
         command = ["-m", "benchmarks.peer_server", model, str(port), str(1 if name == PLAIN else _MANY)]
     with started(command, port=port) as server:
@@ -149,10 +151,12 @@ def singles(setting: Setting, put: Put) -> Part:
         found = put(load, name)
         return Timed(percentile(found.accepted, 50), None, extra={"p99": percentile(found.accepted, 99)})
 
-    runs = measure((PLAIN, OURS), setting.rounds, work)
-    found = compared("single requests, median", runs, peer=PLAIN, ours=OURS, unit="s", target=2.5)
+    runs = measure((INT8, PLAIN, OURS), setting.rounds, work)
+    found = [
+        compared("single requests, median", runs, peer=PLAIN, ours=ours, unit="s", target=2.5) for ours in (OURS, INT8)
+    ]
     about = "One connection asks one sentence after the other; median of each load."
-    return Part("singles", about, [found], runs={"singles": runs})
+    return Part("singles", about, found, runs={"singles": runs})
 
 
 def many(setting: Setting, put: Put) -> Part:
@@ -163,12 +167,14 @@ def many(setting: Setting, put: Put) -> Part:
     def rows(load: Load) -> Callable[[str, int], Timed]:
         return lambda name, number: Timed(load.seconds, None, work=max(put(load, name).rate * load.seconds, 1e-9))
 
-    whole = measure((PLAIN, OURS, BATCHED), setting.rounds, rows(full))
-    each = measure((PLAIN, OURS), setting.rounds, rows(crowd))
+    whole = measure((INT8, PLAIN, OURS, BATCHED), setting.rounds, rows(full))
+    each = measure((INT8, PLAIN, OURS), setting.rounds, rows(crowd))
     comparisons: list[Comparison] = [
         compared("requests of 32 texts", whole, peer=PLAIN, ours=OURS, unit="rows/s", target=5.0),
+        compared("requests of 32 texts", whole, peer=PLAIN, ours=INT8, unit="rows/s", target=5.0),
         compared("requests of 32 texts", whole, peer=BATCHED, ours=OURS, unit="rows/s"),
         compared("32 people, a text each", each, peer=PLAIN, ours=OURS, unit="rows/s"),
+        compared("32 people, a text each", each, peer=PLAIN, ours=INT8, unit="rows/s"),
     ]
     about = "Texts that were answered in a second, by closed loops; refused ones do not count."
     return Part("many", about, comparisons, runs={"requests of 32": whole, "a text each": each})

@@ -145,9 +145,7 @@ def test_every_course_of_training_is_a_whole_picture_without_a_warning(steps, ev
 @pytest.fixture
 def titles(monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        figures, "save", lambda figure, path: seen.extend(a.get_title(loc="left") for a in figure.axes)
-    )
+    monkeypatch.setattr(figures, "save", lambda figure, path: seen.extend(a.get_title(loc="left") for a in figure.axes))
     return seen
 
 
