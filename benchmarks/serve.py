@@ -6,7 +6,8 @@
     python -m benchmarks.serve --runtime torch
 
 All serve the same MiniLM with a classification head, on the same sentences; the load takes its share of the same
-cores. Ours stands there twice: as `--runtime auto` chooses, and in eight bits. Writes `benchmarks/results/serve.json` and `serve.md`, a quick run `partial-serve`.
+cores. Ours stands there twice: as `--runtime auto` chooses, and in eight bits. Writes `benchmarks/results/serve.json`
+and `serve.md`, a quick run `partial-serve`.
 """
 
 import argparse
