@@ -68,6 +68,12 @@ def checkpoint(recipe: Recipe, texts: Callable[[], Sequence[str]], *, content: s
     )
 
 
+def _refuse_fewer(recipe: Recipe, got: int) -> None:
+    """The name of a model says how many entries its vocabulary has."""
+    if recipe.size is not None and got != recipe.size:
+        raise ConfigError(f"{recipe.kind} gets {got} from these texts, not {recipe.size}")
+
+
 def _make(recipe: Recipe, texts: Sequence[str], directory: Path, *, content: str) -> None:
     from transformers import PreTrainedTokenizerFast
 
@@ -77,6 +83,7 @@ def _make(recipe: Recipe, texts: Sequence[str], directory: Path, *, content: str
     read = [reading.prepared(text) for text in drawn(texts, TRAINED_ON)]
     try:
         trained = train_tokenizer(recipe.kind, recipe.size, read, alphabet=alphabet_of(recipe.kind, read))
+        _refuse_fewer(recipe, trained.get_vocab_size())
     except ConfigError as error:
         raise ConfigError(f"model.name: scratch: {error}; choose another size, or none") from error
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")

@@ -105,16 +105,15 @@ def drawn(texts: Sequence[str], limit: int) -> list[str]:
 def train_tokenizer(kind: str, size: int | None, texts: Sequence[str], *, alphabet: Sequence[str]) -> Any:
     """A tokenizers.Tokenizer of this kind which puts `[CLS]` and `[SEP]` around each text; the same for the same texts.
 
-    Without a size it has 4,000 entries, or as many as the texts give. `alphabet` is `alphabet_of` them. Raises
-    `ConfigError` for a size below the alphabet, or above what the texts give.
+    It has `size` entries (None: 4,000), or as many as the texts give. `alphabet` is `alphabet_of` them. Raises
+    `ConfigError` for a size below the alphabet.
     """
     least = len(SPECIAL) + len(alphabet)
     if size is not None and size < least:
         raise ConfigError(f"{kind} needs {least} at least, its special tokens and alphabet, not {size}")
     trained = _train(kind, size or max(USUAL, least), alphabet=alphabet, texts=texts)
-    got = trained.get_vocab_size()
-    if size is not None and got != size:  # Unigram may need more than its alphabet, too
-        raise ConfigError(f"{kind} gets {got} from these texts, not {size}")
+    if size is not None and (got := trained.get_vocab_size()) > size:  # Unigram may need more than its alphabet
+        raise ConfigError(f"{kind} needs {got} at least for these texts, not {size}")
     return trained
 
 

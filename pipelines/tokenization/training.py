@@ -12,9 +12,9 @@ def train_candidates(
 ) -> list[Candidate]:
     """A tokenizer of each kind and vocabulary size, trained on `texts` (at most 200,000 of them).
 
-    Without sizes, one of each kind with 4,000 entries, or as many as the texts give. The same texts give the same
-    tokenizers. Raises `ConfigError`, naming all that is wrong, where a size is below the alphabet of the texts, or
-    above what they give.
+    Without sizes, one of each kind with 4,000 entries. Where the texts give fewer entries than asked for, it has as
+    many as they give, and `say` is told. The same texts give the same tokenizers. Raises `ConfigError`, naming all that
+    is wrong, where a size is below the alphabet of the texts.
     """
     texts = drawn(texts, TRAINED_ON)
     candidates, faults = [], []
@@ -29,8 +29,11 @@ def train_candidates(
                 faults.append(str(error))
                 continue
             got = trained.get_vocab_size()
-            model = f"scratch:{kind}-{got}"
-            candidates.append(Candidate(f"{kind} {got}", "trained", KINDS[kind].what, trained, UNKNOWN, None, model))
+            if size is not None and got < size:
+                say(f"{kind}: these texts give {got:,} entries, not {size:,}")
+            name, model = f"{kind} {got}", f"scratch:{kind}-{got}"
+            if name not in {other.name for other in candidates}:
+                candidates.append(Candidate(name, "trained", KINDS[kind].what, trained, UNKNOWN, None, model))
     if faults:
         raise ConfigError(f"--vocab: {'; '.join(faults)}; choose other sizes, or leave that kind out")
     return candidates
