@@ -271,3 +271,8 @@ def test_checkpoints_are_measured_on_real_texts_by_a_worker_as_by_the_command(
 def test_a_checkpoint_is_priced_as_its_family_is_trained() -> None:
     assert config_of("roberta").train.weight_decay == 0.1
     assert config_of("acme/own").train == RunConfig().train
+
+
+def test_a_model_from_scratch_is_refused_before_anything_is_measured() -> None:
+    with pytest.raises(ConfigError, match="^scratch:bpe: begins with random weights, so there is nothing to screen"):
+        config_of("scratch:bpe")

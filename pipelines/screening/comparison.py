@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import RunConfig, replaced
+from pipelines.config import RunConfig, replaced, scratch_parts
 from pipelines.data import Dataset
+from pipelines.errors import ConfigError
 from pipelines.families import family_called
 from pipelines.screening.measures import Measures
 from pipelines.screening.sample import Sample, draw_sample
@@ -126,7 +127,12 @@ def compare(
 
 
 def config_of(name: str) -> RunConfig:
-    """How a checkpoint is fine-tuned where nobody says otherwise: the known-good settings of its family."""
+    """How a checkpoint is fine-tuned where nobody says otherwise: the known-good settings of its family.
+
+    Raises `ConfigError` for a model from scratch.
+    """
+    if scratch_parts(name):
+        raise ConfigError(f"{name}: begins with random weights, so there is nothing to screen; leave it out")
     family = family_called(name)
     return replaced(RunConfig(), dict(family.defaults if family else {}) | {"model.name": name})
 
