@@ -274,5 +274,5 @@ def test_a_checkpoint_is_priced_as_its_family_is_trained() -> None:
 
 
 def test_a_model_from_scratch_is_refused_before_anything_is_measured() -> None:
-    with pytest.raises(ConfigError, match="^scratch:bpe: begins with random weights, so there is nothing to screen"):
+    with pytest.raises(ConfigError, match=r"^scratch:bpe: begins with random weights, so there is nothing"):
         config_of("scratch:bpe")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config import RunConfig, replaced, scratch_parts
+from pipelines.config import RunConfig, replaced
 from pipelines.data import Dataset
 from pipelines.errors import ConfigError
 from pipelines.families import family_called
@@ -131,7 +131,7 @@ def config_of(name: str) -> RunConfig:
 
     Raises `ConfigError` for a model from scratch.
     """
-    if scratch_parts(name):
+    if name.startswith("scratch:"):
         raise ConfigError(f"{name}: begins with random weights, so there is nothing to screen; leave it out")
     family = family_called(name)
     return replaced(RunConfig(), dict(family.defaults if family else {}) | {"model.name": name})

@@ -17,7 +17,8 @@ def train_candidates(
     is wrong, where a size is below the alphabet of the texts.
     """
     texts = drawn(texts, TRAINED_ON)
-    candidates, faults = [], []
+    candidates: list[Candidate] = []
+    faults: list[str] = []
     for kind in dict.fromkeys(kinds):
         say(f"training {kind} on {len(texts):,} texts")
         alphabet = alphabet_of(kind, texts)
