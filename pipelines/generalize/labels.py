@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from shlex import quote
 
 from pipelines.data.labelchecks import canonical
 from pipelines.data.wording import quoted, suggestion
@@ -35,7 +36,8 @@ def match_labels(
         first = unmatched[0]
         raise DataError(
             f"{shown}: of its labels {quoted(unmatched)} cannot be matched with a class of the model ({quoted(ours)}); "
-            f"say what each is, for instance --map {first}={ours[0]}, or leave its rows out by --map {first}="
+            f"say what each is, for instance --map {quote(f'{first}={ours[0]}')}, or leave its rows out by "
+            f"--map {quote(f'{first}=')}"
         )
     return found
 

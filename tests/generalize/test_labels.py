@@ -45,7 +45,7 @@ def test_what_cannot_be_matched_is_refused_with_what_to_write() -> None:
         matched(["1 star", "5 stars"])
     assert str(refused.value) == (
         "d.csv: of its labels '1 star' and '5 stars' cannot be matched with a class of the model ('negative' and "
-        "'positive'); say what each is, for instance --map 1 star=negative, or leave its rows out by --map 1 star="
+        "'positive'); say what each is, for instance --map '1 star=negative', or leave its rows out by --map '1 star='"
     )
 
 
