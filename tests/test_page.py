@@ -96,6 +96,12 @@ def test_an_example_is_a_click_away(page: Page) -> None:
     expect(page.locator("#text")).to_have_value("a dull, lifeless two hours")
 
 
+def test_a_model_of_something_else_is_not_asked_about_films(browser: Browser) -> None:
+    with live(shelf(champion(Words(("sport", "tech"))))) as port, visit(browser, f"http://127.0.0.1:{port}/") as page:
+        expect(page.locator("h1")).to_have_text("sentiment")
+        expect(page.locator("#proposals")).to_be_hidden()
+
+
 def test_an_answer_to_an_older_text_is_dropped(page: Page) -> None:
     held: list[Route] = []
 

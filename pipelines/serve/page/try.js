@@ -32,9 +32,10 @@ function take(text) {
   answer();
 }
 
-/** A card for each model that is asked. */
+/** A card for each model that is asked. The examples are for models of sentiment alone. */
 function seatModels() {
-  const { alias, challenger, version } = served.model;
+  const { alias, challenger, labels, version } = served.model;
+  byId("proposals").hidden = !labels.some((label) => /^(pos|good)/i.test(label));
   const hasRival = challenger !== null && challenger.version !== version;
   byId("compare-choice").hidden = !hasRival;
   if (!hasRival) byId("compare").checked = false;
