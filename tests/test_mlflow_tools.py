@@ -112,28 +112,31 @@ def served(home: Home) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = ["models", "serve", "--model-uri", "models:/sentiment@champion", "--env-manager", "local"]
-    with _running([*command, "--host", "127.0.0.1", "--port", str(port)], home):
+    with _running([*command, "--host", "127.0.0.1", "--port", str(port)], home) as process:
         url, end = f"http://127.0.0.1:{port}", time.monotonic() + 180
         while not _answers(url):
-            assert time.monotonic() < end, (home.path / "served.log").read_text()
+            ended = process.poll() is not None or time.monotonic() > end
+            assert not ended, (home.path / "served.log").read_text()
             time.sleep(0.5)
         yield url
 
 
 @contextmanager
-def _running(words: list[str], home: Home) -> Iterator[None]:
+def _running(words: list[str], home: Home) -> "Iterator[subprocess.Popen[str]]":
     """MLflow's command line in a process group of its own, which ends with the block."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), home.env.get("PATH", os.defpath)])  # it calls uvicorn
     with (home.path / "served.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *words],
             cwd=home.path,
-            env=home.env | {"MLFLOW_TRACKING_URI": home.tracking},
+            env=home.env | {"MLFLOW_TRACKING_URI": home.tracking, "PATH": path},
             stdout=log,
             stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
         )
         try:
-            yield
+            yield process
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=30)
