@@ -89,6 +89,12 @@ def quick_sqlite() -> Iterator[None]:
     sa.event.remove(sa.Engine, "connect", hurry)
 
 
+@pytest.fixture(autouse=True)
+def no_tracker_of_an_earlier_test() -> None:
+    """MLflow puts the address that it was told into the environment, where other processes would find it."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def hermetic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing of the caller's settings, nothing of the network."""

@@ -112,7 +112,6 @@ def registered(home: Registered, monkeypatch: pytest.MonkeyPatch) -> Registered:
     ):
         source.backup(db)
     monkeypatch.setenv("HPO_HOME", str(home.home))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return home
 
 

@@ -826,9 +826,8 @@ def test_a_remedy_that_fails_is_said_and_the_others_are_tried(
 
 
 def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands find this home, and no tracker that an earlier test has connected to."""
+    """Let commands find this home."""
     monkeypatch.setenv("HPO_HOME", str(home))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 def test_the_command_prints_findings_and_exits_with_4_until_they_are_mended(

@@ -49,7 +49,6 @@ def court(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("pipelines.generalize.attached.draw_report", lambda *_: None)
     monkeypatch.setattr("pipelines.generalize.shift.RESAMPLES", 50)
     monkeypatch.setenv("HPO_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     write("phones.csv", [(f"a {word} phone, number {n}", label) for n, (word, label) in enumerate(opinions(60))])
     write(

@@ -21,7 +21,6 @@ def home(tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch) ->
     """An empty home with MLflow's tables, and `reviews.csv` beside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it itself when it is told an address
     (tmp_path / "home").mkdir()
     shutil.copy(empty_mlflow, tmp_path / "home" / "mlflow.db")
     Path("reviews.csv").write_text(tiny.as_csv())
