@@ -178,6 +178,7 @@ def test_who_does_not_wait_any_more_is_not_computed() -> None:
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.sleep(0)
+        assert batcher.waiting == 1, "its place is free at once"
         gate.let(9)
         await asyncio.gather(first, stays)
         assert gate.batches == [["first"], ["stays"]]

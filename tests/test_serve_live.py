@@ -59,6 +59,16 @@ def test_chunked_requests_are_answered_and_connections_kept(port: int) -> None:
     connection.close()
 
 
+def test_an_idle_connection_is_kept_for_a_while_and_then_closed() -> None:
+    assert Limits().idle > 60, "whoever asks now and then must not meet the moment of closing"
+    with live(idle=1) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(post(GOOD, close=False))
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        start = time.monotonic()
+        assert connection.recv(1) == b"", "closed by the server"
+        assert 0.5 < time.monotonic() - start < SOON
+
+
 def test_h09_a_large_body_is_refused_with_a_length_and_without_one(port: int) -> None:
     large = b"x" * 70_000
     assert code(send(port, post(large))) == (413, "body_too_large")
@@ -129,6 +139,15 @@ def test_h23_slow_clients_do_not_keep_others_waiting() -> None:
             connection.close()
 
 
+def until_waiting(port: int, texts: int) -> None:
+    """Return when so many texts wait for the model."""
+    asked = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    end = time.monotonic() + 20
+    while f"\nhpo_waiting_texts {texts}.0\n".encode() not in send(port, asked):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_h24_a_client_that_leaves_is_not_computed_for() -> None:
     runtime, begun, going = MadeUp(), threading.Event(), threading.Event()
     runtime.hold = lambda texts: begun.set() or (going.wait(10) and None)
@@ -136,9 +155,9 @@ def test_h24_a_client_that_leaves_is_not_computed_for() -> None:
         for number in range(5):
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 connection.sendall(post(json.dumps({"text": f"good {number}"}).encode()))
-                if number == 0:
-                    assert begun.wait(10)
-                time.sleep(0.1)
+                assert begun.wait(10)
+                until_waiting(port, int(number > 0))
+        until_waiting(port, 0)
         going.set()
         assert parsed(send(port, post(GOOD)))[0] == 200
     assert runtime.asked == [["good 0"], ["good film"]]

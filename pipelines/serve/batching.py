@@ -65,7 +65,16 @@ class Batcher:
         self.waiting += len(texts)
         if self._since is None:
             self._begin_soon(loop)
-        return await asked.answered
+        try:
+            return await asked.answered
+        finally:
+            self._forget(asked)
+
+    def _forget(self, asked: _Asked) -> None:
+        """Nobody waits for it any more: its place is free for others."""
+        if asked in self._queue:
+            self._queue.remove(asked)
+            self.waiting -= len(asked.texts)
 
     def close(self) -> None:
         """Take nothing more; what is being computed is finished."""

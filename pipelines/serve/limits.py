@@ -24,6 +24,8 @@ class Limits:
     """Texts that wait for the model, at most; whoever comes then is told to come back."""
     gather: float = 0.002
     """Seconds that a text waits for others to share its batch, at most; none while requests come one at a time."""
+    idle: int = 75
+    """Seconds that a connection may stay without a request; whoever asks just when it is closed gets no answer."""
     open_requests: int = 512
     """Requests that are read or answered at one time, at most."""
 

@@ -50,6 +50,7 @@ def configured(app: ASGIApp, limits: Limits) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         h11_max_incomplete_event_size=HEAD_BYTES,
+        timeout_keep_alive=limits.idle,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
