@@ -77,9 +77,10 @@ def test_a_study_waits_for_a_database_that_crashes_and_says_so(
     crashed.join()
     back.join()
     check(controller, spec)
-    assert len(said) == 1
-    assert said[0].startswith("storage postgresql+psycopg://postgres@/test_")
-    assert said[0].endswith("; waiting for it, the workers go on")
+    assert 1 <= len(said) <= 3, "once, and again where a slow machine takes long to recover"
+    for line in said:
+        assert line.startswith("storage postgresql+psycopg://postgres@/test_")
+        assert line.endswith("; waiting for it, the workers go on")
 
 
 @shows("hang", "BH")

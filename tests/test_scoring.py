@@ -505,7 +505,7 @@ def test_the_command_scores_a_file_and_counts_blank_texts(
     [
         (["a text", "--file", "in.csv", "--out", "o.csv"], "--file and TEXT contradict each other; give one of them"),
         (["--file", "in.csv"], "--file needs --out: the file that its rows go to with their answers"),
-        (["a text", "--out", "o.csv"], "--out, --text-column and --overwrite need --file"),
+        (["a text", "--out", "o.csv"], "--out, --text-column, --prefix and --overwrite need --file"),
         (["--file", "in.csv", "--out", "in.csv"], "--out in.csv: is the file that is read; name another one"),
     ],
 )
@@ -529,7 +529,8 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
     assert second.split("  ")[1] == "5,000/5,000 rows, 89 a second"
 
 
-def test_a_terminal_gets_a_bar() -> None:
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one gets lines
     written = io.StringIO()
     with progress.open_progress(Console(file=written, force_terminal=True, width=100), "rows") as shown:
         shown.show(1_000, 5_000)
