@@ -6,7 +6,7 @@ not import anything of this project.
 
 import json
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,10 @@ class Answers:
         """Probability of every class for every text, (texts, classes); rows sum to 1. `each` is called now and then."""
         rows = self.encode(texts)
         result = np.empty((len(rows), len(self.labels)))
-        for batch in _batches([len(row) for row in rows], self.batch_tokens):
-            result[batch] = self._forward([rows[index] for index in batch])
+        batches = _batches([len(row) for row in rows], self.batch_tokens)
+        computed = self._computed([[rows[index] for index in batch] for batch in batches])
+        for batch, found in zip(batches, computed, strict=True):
+            result[batch] = found
             each()
         return result
 
@@ -129,13 +131,16 @@ class Answers:
         """(texts, classes) of token ids and attention mask, both (texts, tokens)."""
         raise NotImplementedError
 
-    def _forward(self, rows: list[list[int]]) -> NDArray[np.float64]:
+    def _computed(self, batches: list[list[list[int]]]) -> Iterable[NDArray[np.float64]]:
+        """The probabilities of each batch of rows, in order."""
+        return (softmax(self.logits(*self._padded(rows))) for rows in batches)
+
+    def _padded(self, rows: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         width = max(map(len, rows))
         ids = np.full((len(rows), width), self.tokenizer.pad_token_id, dtype=np.int64)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = row
-        mask = (np.arange(width) < np.array([[len(row)] for row in rows])).astype(np.int64)
-        return softmax(self.logits(ids, mask))
+        return ids, (np.arange(width) < np.array([[len(row)] for row in rows])).astype(np.int64)
 
 
 class Classifier(Answers):

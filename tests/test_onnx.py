@@ -57,6 +57,17 @@ def test_onnx_gives_pytorchs_answers_whatever_the_shape_and_company(model: Path,
     assert ours.encode(texts) == theirs.encode(texts)
 
 
+def test_batches_computed_beside_one_another_are_answered_in_order(
+    model: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxClassifier, "batch_tokens", 24)
+    texts = [text * (1 + number % 3) for number, text in enumerate([*TEXTS, *golden_texts(12)] * 3)]
+    seen: list[None] = []
+    found = open_onnx(model, int8=False, home=home).probabilities(texts, each=lambda: seen.append(None))
+    assert found == pytest.approx(Classifier(model, device="cpu").probabilities(texts), abs=1e-5)
+    assert len(seen) > 10
+
+
 def test_a_model_is_exported_once_and_a_damaged_export_anew(
     model: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +137,7 @@ def test_an_export_holds_tokenizer_facts_network_and_proof(model: Path, tmp_path
     assert (written["format"], written["source"], written["texts"]) == ("onnx", "four rows", 4)
     assert {"model.onnx", "tokenizer.json", "config.json", "parity.json"} <= {*read_json(out / "hpo.json")["files"]}
     assert not (out / "model.safetensors").exists()
+    assert b"site-packages" not in (out / FILE).read_bytes(), "paths of this machine travel with it"
     again = OnnxClassifier(out, out / FILE)
     assert again.probabilities(TEXTS) == pytest.approx(classifier.probabilities(TEXTS), abs=1e-5)
     with pytest.raises(ModelError, match="is there already"):

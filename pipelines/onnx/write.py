@@ -1,5 +1,6 @@
 """PyTorch to ONNX, and to eight bits."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pipelines.engine.lastlayer import pool_early
 from pipelines.errors import ModelError
 from pipelines.hpo_classifier import Classifier
 
@@ -18,7 +20,8 @@ class _Logits(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network = copy.deepcopy(network).eval()  # the original stays, to be compared with
+        pool_early(self.network)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
@@ -44,23 +47,26 @@ def write_onnx(classifier: Classifier, target: Path, *, int8: bool) -> None:
 
 
 def _export(classifier: Classifier, target: Path) -> None:
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     ids = torch.ones((2, 8), dtype=torch.long)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
     shape = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     try:
         with _quiet(), torch.inference_mode():
-            torch.onnx.export(
-                _Logits(classifier.model).eval(),
+            program = torch.onnx.export(
+                _Logits(classifier.model),
                 (ids, mask),
-                str(target),
                 input_names=["input_ids", "attention_mask"],
                 output_names=["logits"],
                 dynamic_shapes=(shape, shape),
                 dynamo=True,
-                external_data=False,
                 verbose=False,
             )
+            assert program is not None, "only the older exporter returns nothing"
+            ClearMetadataAndDocStringPass()(program.model)  # the exporter notes paths of this machine at every node
+            program.save(str(target), external_data=False)
     except Exception as error:  # the exporter raises whatever it stumbles over
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{classifier.directory}: cannot be exported to ONNX ({reason}); use PyTorch") from error
