@@ -21,9 +21,10 @@ from hpo.executors.local import LocalExecutor
 from hpo.records import write_record
 from hpo.spec import StudySpec
 from pipelines.batches import total_steps
+from pipelines.connection import connect
 from pipelines.journal import read_journal
 from pipelines.segment import SegmentJob, WarmUpJob
-from pipelines.tracking import Tracker, connect
+from pipelines.tracking import Tracker
 
 PROCESS = "a process per trial, Trainer"
 LOOP = "one warm process, Trainer best configured"

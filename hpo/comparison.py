@@ -163,7 +163,7 @@ def kept_of(reference: str, study: str, number: int, *, places: Places) -> Score
 
 def _of_version(reference: str, *, places: Places) -> Scored:
     from pipelines import registry
-    from pipelines.tracking import connect
+    from pipelines.connection import connect
 
     client = connect(places.tracking)
     version = registry.find_version(client, reference.removeprefix(_MODEL_URI))

@@ -14,9 +14,9 @@ from hpo.promotion import Winner, promote
 from hpo.selection import read_selection
 from hpo.spec import StudySpec
 from hpo.storage import best_trial, open_study
+from pipelines.connection import connect, tracking_errors
 from pipelines.data import open_dataset
 from pipelines.errors import ModelError
-from pipelines.tracking import connect, tracking_errors
 
 
 def winner_of(spec: StudySpec, study: optuna.Study, places: Places) -> Winner | None:

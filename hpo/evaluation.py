@@ -10,10 +10,10 @@ from hpo.openings import EVALUATE, Openings
 from hpo.patience import in_one_line
 from hpo.places import Places
 from pipelines import registry
+from pipelines.connection import connect, tracking_errors
 from pipelines.data import open_dataset, rows_digest
 from pipelines.errors import DataError
 from pipelines.segment import TestJob
-from pipelines.tracking import connect, tracking_errors
 
 Scorer = Callable[[TestJob], dict[str, dict[str, float]]]
 """Runs `pipelines.locked.score_on_test`."""

@@ -8,12 +8,12 @@ import numpy as np
 
 from pipelines import registry
 from pipelines.config import SPLIT_NAMES, DataConfig, SplitName
+from pipelines.connection import connect, tracking_errors
 from pipelines.data import Dataset, load_data, open_dataset
 from pipelines.errors import DataError
 from pipelines.export import read_facts
 from pipelines.golden import golden_texts
 from pipelines.onnx import Format
-from pipelines.tracking import connect, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

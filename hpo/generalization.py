@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from hpo.places import Places
 from pipelines import registry
 from pipelines.config import DataConfig
+from pipelines.connection import connect, tracking_errors
 from pipelines.data import Dataset, open_dataset
 from pipelines.data.keys import text_keys
 from pipelines.errors import ConfigError, DataError
@@ -25,7 +26,6 @@ from pipelines.generalize.robustness import Robustness, judge_robustness
 from pipelines.generalize.seen import Home, Seen, find_seen
 from pipelines.predictions import Predictions
 from pipelines.segment import Unwatched
-from pipelines.tracking import connect, tracking_errors
 
 _MOST_SEEN = 0.5  # of the rows: beyond that it is the training data under another name
 

@@ -33,12 +33,12 @@ from hpo.storage import definition, engine_of, finished_trials, load_study, open
 from hpo.study import Controller
 from hpo.successor import learn, learned_from
 from hpo.tester import WorkerTester
+from pipelines.connection import is_away
 from pipelines.data import Dataset, find_leakage, load_data, save_dataset
 from pipelines.errors import ConfigError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
 from pipelines.segment import Choice, WarmUpJob
-from pipelines.tracking import is_away
 
 _PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
 _BRIEF_SECONDS = 5.0  # the same for a study that was stopped on request

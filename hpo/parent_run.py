@@ -19,11 +19,12 @@ from hpo.screening import stored_screening
 from hpo.selection import read_selection
 from hpo.spec import StudySpec
 from pipelines.config import flatten
+from pipelines.connection import connect, tracking_errors
 from pipelines.data import Dataset
 from pipelines.errors import StorageError
 from pipelines.files import write_text
 from pipelines.mirror import MirrorThread
-from pipelines.tracking import Tracker, connect, tracking_errors
+from pipelines.tracking import Tracker
 
 
 class ParentRun:

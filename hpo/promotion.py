@@ -24,6 +24,7 @@ from hpo.places import Places
 from hpo.registration import register_winner
 from hpo.spec import StudySpec
 from pipelines import registry
+from pipelines.connection import tracking_errors
 from pipelines.data import Dataset, rows_digest, text_hashes
 from pipelines.errors import ModelError, StorageError
 from pipelines.export import read_facts
@@ -31,7 +32,6 @@ from pipelines.files import read_json, remove, sha256, write_json
 from pipelines.predictions import read_parquet
 from pipelines.scores import METRICS
 from pipelines.segment import ElsewhereJob, FinishJob, TestJob
-from pipelines.tracking import tracking_errors
 
 _ROUNDS = 5  # of judging against a champion that others have replaced meanwhile
 

@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from pipelines.config import SplitName
+from pipelines.connection import find_experiment
 from pipelines.data import Dataset
 from pipelines.files import write_text
-from pipelines.tracking import dataset_inputs, find_experiment
+from pipelines.tracking import dataset_inputs
 
 _PART = 100  # parameters in one request, MLflow's limit
 

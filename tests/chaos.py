@@ -29,9 +29,10 @@ def main(home: Path, changes: dict[str, object], *, workers: int) -> int:
     from hpo.launch import _stopping_on_signals
     from hpo.ledger import Ledger
     from hpo.storage import engine_of
+    from pipelines.connection import connect, tracking_errors
     from pipelines.errors import StorageError, UserError
     from pipelines.mirror import MirrorThread
-    from pipelines.tracking import Tracker, connect, tracking_errors
+    from pipelines.tracking import Tracker
     from tests.stub import a_controller, a_spec
 
     sa.event.listen(sa.Engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))

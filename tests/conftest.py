@@ -178,7 +178,7 @@ def toy_data_dir_3(toy_dataset_3: Dataset, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables, made once: it takes seconds."""
-    from pipelines.tracking import connect  # imports MLflow: only for those who need it
+    from pipelines.connection import connect  # imports MLflow: only for those who need it
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     connect(f"sqlite:///{path}")

@@ -19,6 +19,7 @@ from hpo.promotion import Winner, promote
 from hpo.spec import StudySpec
 from pipelines import registry
 from pipelines.config import RunConfig, SplitName, flatten
+from pipelines.connection import connect
 from pipelines.data import Dataset, Split, rows_digest, save_dataset
 from pipelines.data.digest import content_digest
 from pipelines.export import ModelFacts, seal
@@ -26,7 +27,6 @@ from pipelines.files import write_json
 from pipelines.predictions import Predictions, write_parquet
 from pipelines.scores import score
 from pipelines.segment import TestJob
-from pipelines.tracking import connect
 from tests.crashes import CRASHED, crash_at, in_child
 from tests.stub import a_spec
 

@@ -25,10 +25,11 @@ from hpo.lease import leased
 from hpo.ledger import Ledger
 from hpo.spec import StudySpec
 from hpo.storage import engine_of
+from pipelines.connection import connect
 from pipelines.data import save_dataset
 from pipelines.files import read_json
 from pipelines.journal import Journal, read_journal
-from pipelines.tracking import STATUS, Tracker, connect
+from pipelines.tracking import STATUS, Tracker
 from tests import tiny
 from tests.stub import a_controller, a_spec, train
 

@@ -16,9 +16,10 @@ from hpo.executors.local import LocalExecutor
 from hpo.places import Places
 from hpo.storage import load_study
 from hpo.study import Controller
+from pipelines.connection import connect
 from pipelines.files import read_json, write_json
 from pipelines.mirror import MirrorThread
-from pipelines.tracking import Tracker, connect
+from pipelines.tracking import Tracker
 from tests.stub import a_controller, a_spec
 
 Found = list[tuple[str, int | str | None, str]]

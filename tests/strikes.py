@@ -27,9 +27,10 @@ from hpo.spec import StudySpec
 from hpo.storage import open_storage
 from hpo.trials import Trials
 from pipelines import files
+from pipelines.connection import connect
 from pipelines.errors import StorageError
 from pipelines.journal import Journal
-from pipelines.tracking import Tracker, connect
+from pipelines.tracking import Tracker
 from tests import crashes, stub
 
 LOST = 44

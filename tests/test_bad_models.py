@@ -25,13 +25,13 @@ from mlflow import MlflowClient
 from hpo.cli import main
 from pipelines import predict, registry
 from pipelines.config import ModelConfig, TokensConfig
+from pipelines.connection import connect
 from pipelines.errors import ModelError
 from pipelines.export import export_model, read_facts, seal
 from pipelines.files import sha256
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.predict import classify
 from pipelines.registry import Candidate, find_version, pull, register
-from pipelines.tracking import connect
 from tests.commands import new_home
 
 LABELS = ("bad", "good")

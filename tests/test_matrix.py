@@ -16,13 +16,13 @@ from hpo.openings import Openings
 from hpo.places import Places, make_home
 from hpo.spec import StudySpec
 from pipelines.config import flatten
+from pipelines.connection import connect
 from pipelines.data import load_data, open_dataset, rows_digest, save_dataset
 from pipelines.errors import ConfigError, DataError
 from pipelines.generalize.matrix import draw_matrix
 from pipelines.generalize.tracked import track_matrix
 from pipelines.predictions import Predictions, write_parquet
 from pipelines.segment import TestJob
-from pipelines.tracking import connect
 from tests.stub import a_spec
 
 MOODS = {"good": ("fine", "lovely", "great"), "bad": ("dull", "awful", "poor")}

@@ -19,11 +19,11 @@ import pytest
 
 from pipelines.calibration import CalibrationFacts
 from pipelines.config import ModelConfig, TokensConfig
+from pipelines.connection import connect
 from pipelines.export import export_model, read_facts, seal
 from pipelines.files import sha256
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.registry import Candidate, register
-from pipelines.tracking import connect
 from tests.commands import Home, new_home
 
 LABELS = ("bad", "good")

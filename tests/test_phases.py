@@ -18,8 +18,9 @@ from hpo.launch import _PATIENCE_SECONDS
 from hpo.ledger import SegmentRow
 from hpo.spec import StudySpec
 from hpo.study import Controller
+from pipelines.connection import connect
 from pipelines.mirror import MirrorThread
-from pipelines.tracking import Tracker, connect
+from pipelines.tracking import Tracker
 from tests import strikes
 from tests.crashes import SPEC, check
 from tests.faults import moments, shows

@@ -472,7 +472,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     version = SimpleNamespace(name="sentiment", version="3", tags={})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HPO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("pipelines.tracking.connect", lambda uri: None)
+    monkeypatch.setattr("pipelines.connection.connect", lambda uri: None)
     monkeypatch.setattr(score, "find_version", lambda client, reference: version)
     monkeypatch.setattr(score, "pulled", lambda client, version, cache: cache)
     monkeypatch.setattr(score, "open_model", lambda directory: MadeUp())

@@ -77,7 +77,7 @@ def test_checkpoints_are_ranked_and_kept_in_mlflow(home: Path, tiny_checkpoints:
 def test_the_table_says_what_to_train_and_no_track_leaves_mlflow_alone(
     home: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.tracking.connect", lambda _: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr("pipelines.connection.connect", lambda _: pytest.fail("MLflow was asked"))
     done = screen("--data", "reviews.csv", "--models", str(tiny_bert), "--rows", "40", "--no-track")
     assert done.exit_code == 0, done.output
     first, second, third, *_ = done.stdout.splitlines()

@@ -14,6 +14,7 @@ from mlflow.entities import Metric
 from requests import ConnectionError
 
 from pipelines import registry
+from pipelines.connection import connect
 from pipelines.errors import ModelError, StorageError
 from pipelines.predictions import Predictions, write_parquet
 from pipelines.registry import CHAMPION, Candidate
@@ -23,7 +24,6 @@ from pipelines.serve.runtimes import Kind, open_runtime
 from pipelines.serve.served import Served, Shelf
 from pipelines.serve.sources import DirectorySource, RegistrySource
 from pipelines.serve.watch import Watch
-from pipelines.tracking import connect
 from tests.faults import shows
 from tests.serving import LABELS, MadeUp, Registry, a_client, a_model, live
 

@@ -107,7 +107,7 @@ def test_names_of_any_kind_are_kept_in_mlflow(home: Path, tiny_bert: Path) -> No
 def test_the_table_says_on_what_it_was_measured_and_no_track_leaves_mlflow_alone(
     home: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.tracking.connect", lambda _: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr("pipelines.connection.connect", lambda _: pytest.fail("MLflow was asked"))
     done = tokenizers("--data", "reviews.csv", "--models", str(tiny_bert), "--no-track")
     assert done.exit_code == 0, done.output
     first, second, *_ = done.stdout.splitlines()

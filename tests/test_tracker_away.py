@@ -12,8 +12,9 @@ from hpo.executors.local import LocalExecutor
 from hpo.launch import _PATIENCE_SECONDS
 from hpo.places import Places
 from hpo.study import Controller
+from pipelines.connection import connect
 from pipelines.mirror import MirrorThread
-from pipelines.tracking import Tracker, connect
+from pipelines.tracking import Tracker
 from tests.faults import shows
 from tests.stub import a_controller, a_spec, instruct, make_whole
 from tests.trackers import Proxy, TrackingServer

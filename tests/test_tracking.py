@@ -13,11 +13,12 @@ from mlflow.exceptions import MlflowException
 
 from pipelines import tracking
 from pipelines.config import RunConfig, flatten
+from pipelines.connection import connect, tracking_errors
 from pipelines.data import Dataset, Split
 from pipelines.errors import StorageError
 from pipelines.files import read_json, write_json
 from pipelines.journal import Journal
-from pipelines.tracking import Tracker, connect, tracking_errors
+from pipelines.tracking import Tracker
 from tests.faults import shows
 
 DATA = Dataset(

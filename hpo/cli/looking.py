@@ -71,7 +71,7 @@ def write_page(path: Path, page: str) -> None:
 def keep_in_mlflow(experiment: str, track: "Callable[[MlflowClient], str]", *, places: "Places") -> None:
     """Keep the run in MLflow; all is shown before, so that nothing is lost when MLflow is away."""
     from hpo.places import make_home
-    from pipelines.tracking import connect, tracking_errors
+    from pipelines.connection import connect, tracking_errors
 
     try:
         make_home(places)

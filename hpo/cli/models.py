@@ -58,7 +58,7 @@ def pull(
     """Download a registered model, verified, as a plain Hugging Face directory."""
     from hpo.places import find_places
     from pipelines import registry
-    from pipelines.tracking import connect
+    from pipelines.connection import connect
 
     client = connect(find_places(tracking=tracking_uri).tracking)
     version = registry.find_version(client, model)

@@ -63,8 +63,8 @@ def predict(
 
 def _classify(model: str, texts: list[str], *, as_json: bool, tracking_uri: str | None) -> None:
     from hpo.places import find_places
+    from pipelines.connection import connect
     from pipelines.predict import classify
-    from pipelines.tracking import connect
 
     places = find_places(tracking=tracking_uri)
     found = classify(connect(places.tracking), model, texts, cache=places.cache / "models")
@@ -80,8 +80,8 @@ def _classify(model: str, texts: list[str], *, as_json: bool, tracking_uri: str 
 def _score_file(model: str, order: "Order", *, as_json: bool, tracking_uri: str | None) -> None:
     from hpo.cli.progress import open_progress
     from hpo.places import find_places
+    from pipelines.connection import connect
     from pipelines.scoring.score import Told, refuse_output, score_with
-    from pipelines.tracking import connect
 
     refuse_output(order)
     places = find_places(tracking=tracking_uri)

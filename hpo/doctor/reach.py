@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from hpo.ledger import Ledger
 from hpo.places import Places
 from hpo.storage import open_storage
+from pipelines.connection import connect, tracking_errors
 from pipelines.errors import StorageError
-from pipelines.tracking import connect, tracking_errors
 
 Answer = TypeVar("Answer")
 

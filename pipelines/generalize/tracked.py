@@ -9,10 +9,11 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
+from pipelines.connection import find_experiment
 from pipelines.data import Dataset
 from pipelines.files import write_json
 from pipelines.generalize.matrix import Matrix, draw_matrix
-from pipelines.tracking import dataset_inputs, find_experiment
+from pipelines.tracking import dataset_inputs
 
 EXPERIMENT = "matrix"
 

@@ -7,12 +7,12 @@ from typing import Protocol
 from mlflow import MlflowClient
 
 from pipelines import registry
+from pipelines.connection import connect, tracking_errors
 from pipelines.errors import ModelError
 from pipelines.export import read_facts
 from pipelines.serve.facts import facts_of, own_facts
 from pipelines.serve.runtimes import Kind, open_runtime
 from pipelines.serve.served import Served, TooLong
-from pipelines.tracking import connect, tracking_errors
 
 Say = Callable[[str], None]
 _EXPORTS = "onnx"  # below the cache
