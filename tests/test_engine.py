@@ -198,6 +198,15 @@ def test_last_layer_gives_the_first_token_alone(family: str, tiny_checkpoints: d
     assert [shape[1] for shape in shapes] == [4, 1]
 
 
+def test_eager_attention_keeps_its_last_layer(bert: Pretrained) -> None:
+    network = new_classifier(bert, dropout=0.0, seed=0).eval()
+    network.set_attn_implementation("eager")  # type: ignore[operator]
+    ids = torch.tensor([FEW])
+    exact = network(input_ids=ids).logits
+    pool_early(network)
+    assert torch.equal(network(input_ids=ids).logits, exact)
+
+
 # --- the embedding table
 
 

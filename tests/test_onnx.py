@@ -119,7 +119,7 @@ def test_what_cannot_be_exported_is_one_line(model: Path, tmp_path: Path, monkey
     import torch
 
     def stumble(*_: object, **__: object) -> None:
-        raise RuntimeError("no symbolic\nfor aten::new")
+        raise RuntimeError("no symbolic\nfor \x1b[96maten::new\x1b[0m")
 
     monkeypatch.setattr(torch.onnx, "export", stumble)
     with pytest.raises(ModelError, match=r"cannot be exported to ONNX \(no symbolic for aten::new\); use PyTorch"):

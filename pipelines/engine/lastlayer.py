@@ -12,9 +12,15 @@ from torch import Tensor, nn
 
 
 def pool_early(network: nn.Module) -> None:
-    """Change the last layer of a classifier whose head reads the first token; other models stay as they are."""
+    """Change the last layer of a classifier whose head reads the first token; other models stay as they are.
+
+    So do those with transformers' own "eager" attention, which is a part of each model's code.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
     config: Any = network.config
-    forward = _FORWARDS.get(config.model_type)
+    known = config._attn_implementation in ALL_ATTENTION_FUNCTIONS
+    forward = _FORWARDS.get(config.model_type) if known else None
     if forward is not None and not getattr(config, "is_decoder", False):
         kind, function = forward
         layers = [module for module in network.modules() if type(module).__name__ == kind]

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def _export(classifier: Classifier, target: Path) -> None:
             ClearMetadataAndDocStringPass()(program.model)  # the exporter notes paths of this machine at every node
             program.save(str(target), external_data=False)
     except Exception as error:  # the exporter raises whatever it stumbles over
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())[:200]  # it writes in colours
         raise ModelError(f"{classifier.directory}: cannot be exported to ONNX ({reason}); use PyTorch") from error
 
 
