@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.calibration import CalibrationFacts
 from pipelines.config import scratch_parts
+from pipelines.markdown import escape, one_line, table
 from pipelines.scores import METRICS, metric_key
 
 IMBALANCE = 1.5
@@ -154,7 +155,7 @@ def _introduction(facts: CardFacts) -> str:
 
 
 def _usage(facts: CardFacts) -> str:
-    name = _one_line(facts.name)
+    name = one_line(facts.name)
     uri = json.dumps(f"models:/{name}@champion", ensure_ascii=False)
     return f"""## How to use it
 
@@ -211,7 +212,7 @@ def _data(facts: CardFacts) -> str:
     ]
     return (
         f"## Data\n\nSource: {escape(facts.dataset)}, fingerprint {escape(facts.dataset_digest)}. Rows of each class "
-        f"in each split:\n\n{_table(['class', *facts.rows], rows)}"
+        f"in each split:\n\n{table(['class', *facts.rows], rows)}"
     )
 
 
@@ -233,7 +234,7 @@ def _scores(facts: CardFacts) -> str:
     )
     return (
         "## Scores\n\nThe select split was used to choose this model among others, so its scores are optimistic. "
-        f"{locked}\n\n{_table(['score', 'select (optimistic)', 'test (locked)', 'better', 'meaning'], rows)}"
+        f"{locked}\n\n{table(['score', 'select (optimistic)', 'test (locked)', 'better', 'meaning'], rows)}"
     )
 
 
@@ -246,7 +247,7 @@ def _classes(facts: CardFacts) -> str:
         support = scores.get(f"support.{key}")
         values = [_number(scores, f"{kind}.{key}") for kind in ("precision", "recall", "f1")]
         rows.append([label, *values, _UNKNOWN if support is None else f"{support:,.0f}"])
-    return f"### By class\n\nOn the {split}:\n\n{_table(['class', 'precision', 'recall', 'F1', 'rows'], rows)}"
+    return f"### By class\n\nOn the {split}:\n\n{table(['class', 'precision', 'recall', 'F1', 'rows'], rows)}"
 
 
 def _calibration(facts: CardFacts) -> str:
@@ -261,7 +262,7 @@ def _calibration(facts: CardFacts) -> str:
     if found.before:
         rows = [[name, _number(found.before, name), _number(found.after, name)] for name in found.before]
         parts += ["Before and after, each row by a fit that had not seen it (five folds):"]
-        parts += [_table(["score", "before", "after"], rows)]
+        parts += [table(["score", "before", "after"], rows)]
     return "\n\n".join(parts)
 
 
@@ -310,7 +311,7 @@ def _imbalance(facts: CardFacts) -> Iterator[str]:
 
 def _training(facts: CardFacts) -> str:
     rows = [[address, str(value)] for address, value in sorted(facts.params.items())]
-    return f"## Training\n\n{_table(['setting', 'value'], rows)}"
+    return f"## Training\n\n{table(['setting', 'value'], rows)}"
 
 
 def _provenance(facts: CardFacts) -> str:
@@ -322,7 +323,7 @@ def _provenance(facts: CardFacts) -> str:
         ["data fingerprint", facts.dataset_digest],
         *([name, version] for name, version in sorted(facts.versions.items())),
     ]
-    return f"## Provenance\n\n{_table(['what', 'value'], rows)}"
+    return f"## Provenance\n\n{table(['what', 'value'], rows)}"
 
 
 def _attribution(facts: CardFacts) -> str:
@@ -332,23 +333,3 @@ def _attribution(facts: CardFacts) -> str:
 
 def _number(scores: Mapping[str, float], name: str) -> str:
     return f"{scores[name]:.4f}" if name in scores else _UNKNOWN
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = "|" + " --- |" * len(header)
-    first, *others = [f"| {' | '.join(map(escape, cells))} |" for cells in (header, *rows)]
-    return "\n".join([first, rule, *others])
-
-
-def escape(text: str) -> str:
-    """Any text as one line of Markdown that shows exactly that text: no markup, HTML, table border or new line."""
-    plain = _one_line(text).replace("\\", "\\\\")
-    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Within a word an underscore marks nothing; unescaped, identifiers and addresses stay readable.
-    plain = re.sub(r"[`*\[\]|~#$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", plain)
-    # At the start of a line these would open a list or draw a rule.
-    return re.sub(r"^(\d*)([-+.)])(?=[\s-]|$)", r"\1\\\2", plain)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -15,11 +15,11 @@ import torch
 from pipelines.adapt import plain
 from pipelines.batches import evaluation_steps
 from pipelines.checkpoint import save_checkpoint
+from pipelines.course import draw_training
 from pipelines.data import Dataset
 from pipelines.device import choose_precision
 from pipelines.engine import make_whole
 from pipelines.export import export_model
-from pipelines.figures import draw_training
 from pipelines.files import read_json, write_json
 from pipelines.notes import add_note, read_notes
 from pipelines.predictions import (

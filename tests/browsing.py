@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from pipelines.card import escape
+from pipelines.markdown import escape
 from pipelines.serve.schema import Score
 from pipelines.serve.served import Facts, Served, Shelf
 from tests.serving import MadeUp, a_model, live

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pipelines.calibration import CalibrationFacts
-from pipelines.card import CardFacts, escape, render_card
+from pipelines.card import CardFacts, render_card
+from pipelines.markdown import escape
 from pipelines.scores import metric_key
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

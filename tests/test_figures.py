@@ -10,8 +10,9 @@ from PIL import Image
 from sklearn import metrics
 
 from pipelines import drawing, figures
+from pipelines.course import draw_training
 from pipelines.drawing import short_names
-from pipelines.figures import draw_report, draw_training
+from pipelines.figures import draw_report
 from pipelines.predictions import Predictions, softmax
 from pipelines.scores import score
 

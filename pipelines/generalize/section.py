@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.card import escape
+from pipelines.markdown import escape, table
 
 _HEADING = "## On other texts"
 _SECTION = re.compile(rf"\n*{_HEADING}\n.*?(?=\n## |\Z)", re.DOTALL)
@@ -25,16 +25,16 @@ def with_section(card: str, elsewhere: Sequence[Mapping[str, Any]], robustness: 
 def _elsewhere(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not reports:
         return
-    rows = ["| data | rows | seen before | accuracy | at home | worse by | calibration error |", f"|{' --- |' * 7}"]
+    header = ["data", "rows", "seen before", "accuracy", "at home", "worse by", "calibration error"]
+    rows = []
     for one in reports:
         measures = {shift["measure"]: shift for shift in one["measures"]}
         accuracy, ece = measures["accuracy"], measures.get("ece")
         seen = one["seen"]["exact"] + one["seen"]["near"]
         cells = [one["name"], f"{one['rows']:,}", f"{seen:,}", _estimate(accuracy["there"]), _value(accuracy["home"])]
-        cells += [_estimate(accuracy["worse"]), _value(ece["there"] if ece else None)]
-        rows.append(f"| {' | '.join(map(escape, cells))} |")
+        rows.append([*cells, _estimate(accuracy["worse"]), _value(ece["there"] if ece else None)])
     yield "Measured by `hpo evaluate --data`, with 95 % intervals; at home: the locked test split, of the same classes."
-    yield "\n".join(rows)
+    yield table(header, rows)
 
 
 def _robustness(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
