@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from PIL import Image
 from sklearn import metrics
 
-from pipelines import drawing, figures
+from pipelines import course, drawing, figures
 from pipelines.course import draw_training
 from pipelines.drawing import short_names
 from pipelines.figures import draw_report
@@ -146,7 +146,7 @@ def test_every_course_of_training_is_a_whole_picture_without_a_warning(steps, ev
 @pytest.fixture
 def titles(monkeypatch):
     seen = []
-    monkeypatch.setattr(figures, "save", lambda figure, path: seen.extend(a.get_title(loc="left") for a in figure.axes))
+    monkeypatch.setattr(course, "save", lambda figure, path: seen.extend(a.get_title(loc="left") for a in figure.axes))
     return seen
 
 
