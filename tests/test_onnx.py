@@ -87,6 +87,19 @@ def test_a_model_is_exported_once_and_a_damaged_export_anew(
     assert len(written) == 1
 
 
+def test_another_process_exports_while_this_one_answers(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "_build", lambda *_: pytest.fail("exported here"))
+        found = open_onnx(model, int8=False, home=tmp_path, aside=True)
+    assert found.probabilities(TEXTS) == pytest.approx(Classifier(model, device="cpu").probabilities(TEXTS), abs=1e-5)
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="model"):
+        open_onnx(tmp_path / "model", int8=True, home=tmp_path, aside=True)
+
+
 def test_eight_bits_are_another_export_with_nearly_the_same_answers(model: Path, tmp_path: Path) -> None:
     found = open_onnx(model, int8=True, home=tmp_path)
     (eighth,) = tmp_path.glob(f"*/{FILE}")

@@ -346,7 +346,7 @@ class Opened:
     def __init__(self, fails: bool = False) -> None:
         self.fails = fails
 
-    def open_onnx(self, directory: Path, *, int8: bool, home: Path) -> tuple[str, bool]:
+    def open_onnx(self, directory: Path, *, int8: bool, home: Path, aside: bool) -> tuple[str, bool]:
         if self.fails:
             raise ModelError("the exported model differs by 0.3")
         return "onnx", int8

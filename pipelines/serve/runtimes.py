@@ -30,9 +30,9 @@ def open_runtime(directory: Path, kind: Kind, *, exports: Path, say: Callable[[s
     from pipelines.onnx.runtime import open_onnx  # ONNX Runtime is imported where it is used
 
     if kind is not Kind.AUTO:
-        return kind.value, open_onnx(directory, int8=kind is Kind.ONNX_INT8, home=exports)
+        return kind.value, open_onnx(directory, int8=kind is Kind.ONNX_INT8, home=exports, aside=True)
     try:
-        return Kind.ONNX.value, open_onnx(directory, int8=False, home=exports)
+        return Kind.ONNX.value, open_onnx(directory, int8=False, home=exports, aside=True)
     except ModelError as error:
         say(f"ONNX cannot be used for this model, PyTorch answers: {error}")
         return Kind.TORCH.value, proved
