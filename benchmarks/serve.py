@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from benchmarks import report
 from benchmarks.findings import Comparison, Limit, Part, compared
@@ -183,7 +184,10 @@ def many(setting: Setting, put: Put) -> Part:
 
 
 def overload(setting: Setting, put: Put) -> Part:
-    """Five times as many requests as can be answered: how long do the accepted take, and how soon are the rest told?"""
+    """Five times as many requests as can be answered: how long do the accepted take, and how soon are the rest told?
+
+    Several loads of each kind, in turn, and their medians: the 99th percentile of one load rests on few requests.
+    """
     loop = put(Load(people=8, seconds=setting.seconds, texts=_SOME), OURS)
     capacity = len(loop.accepted) / setting.seconds
     people = max(10, min(300, round(5 * capacity)))  # so that each asks about once a second
@@ -191,18 +195,24 @@ def overload(setting: Setting, put: Put) -> Part:
     def offered(times: float) -> Answers:
         return put(Load(people, setting.seconds, texts=_SOME, rate=times * capacity / people), OURS)
 
-    calm, crowd = offered(1.0), offered(5.0)
-    ratio = percentile(crowd.accepted, 99) / percentile(calm.accepted, 99)
+    loads = [(offered(1.0), offered(5.0)) for _ in range(max(1, setting.rounds // 2))]
+    ratios = [percentile(crowd.accepted, 99) / percentile(calm.accepted, 99) for calm, crowd in loads]
+    refusals = [percentile(crowd.refused, 99) for _, crowd in loads]
+    broken = sum(calm.broken + crowd.broken for calm, crowd in loads)
     limits = [
-        Limit("p99 of accepted requests, five times the capacity / once", "x", ratio, 2.0),
-        Limit("p99 until the others are refused", "s", percentile(crowd.refused, 99), 0.05),
-        Limit("answers that are neither 200 nor 503", "", float(crowd.broken + calm.broken), 0.0),
+        Limit("p99 of accepted requests, five times the capacity / once", "x", median(ratios), 2.0),
+        Limit("p99 until the others are refused", "s", median(refusals), 0.05),
+        Limit("answers that are neither 200 nor 503", "", float(broken), 0.0),
     ]
-    accepted, refused = (len(some) / setting.seconds for some in (crowd.accepted, crowd.refused))
+    crowds = [crowd for _, crowd in loads]
+    accepted = median(len(crowd.accepted) for crowd in crowds) / setting.seconds
+    refused = median(len(crowd.refused) for crowd in crowds) / setting.seconds
+    times = median(crowd.offered for crowd in crowds) / capacity
     about = (
         f"Requests of {_SOME} texts. Capacity, by eight people in a closed loop: {capacity:.0f} requests/s. Offered by "
-        f"{people} people: {crowd.offered / capacity:.1f} times that; accepted {accepted:.0f}, "
-        f"refused {refused:.0f} a second. The load runs on the same cores."
+        f"{people} people: {times:.1f} times that; accepted {accepted:.0f}, "
+        f"refused {refused:.0f} a second. Medians of {len(loads)} loads; 99 of 100 refusals came within "
+        f"{1000 * min(refusals):.0f} to {1000 * max(refusals):.0f} ms. The load runs on the same cores."
     )
     return Part("overload", about, limits=limits)
 

@@ -51,3 +51,15 @@ def test_the_overload_is_five_times_the_capacity() -> None:
     part = serve.overload(setting, planted({OURS: 0.08}, refused=0.06))
     assert "Offered by 300 people: 5.0 times that; accepted 100, refused 400 a second" in part.about
     assert [(limit.value, limit.verdict) for limit in part.limits] == [(1.0, "met"), (0.06, "missed"), (0.0, "met")]
+
+
+def test_of_several_overloads_the_median_counts() -> None:
+    waits = iter([0.02, 0.09, 0.03])
+
+    def put(load: Load, name: str) -> Answers:
+        crowded = load.people * load.rate > 200
+        return planted({OURS: 0.08}, refused=next(waits) if crowded else 0.0)(load, name)
+
+    part = serve.overload(Setting(Path("nowhere"), rounds=6, seconds=4.0), put)
+    assert [limit.value for limit in part.limits] == pytest.approx([1.0, 0.03, 0.0])
+    assert "Medians of 3 loads; 99 of 100 refusals came within 20 to 90 ms" in part.about
