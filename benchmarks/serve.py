@@ -210,9 +210,9 @@ def overload(setting: Setting, put: Put) -> Part:
     times = median(crowd.offered for crowd in crowds) / capacity
     about = (
         f"Requests of {_SOME} texts. Capacity, by eight people in a closed loop: {capacity:.0f} requests/s. Offered by "
-        f"{people} people: {times:.1f} times that; accepted {accepted:.0f}, "
-        f"refused {refused:.0f} a second. Medians of {len(loads)} loads; 99 of 100 refusals came within "
-        f"{1000 * min(refusals):.0f} to {1000 * max(refusals):.0f} ms. The load runs on the same cores."
+        f"{people} people: {times:.1f} times that; accepted {accepted:.0f}, refused {refused:.0f} a second. Medians "
+        f"of {len(loads)} loads; 99 of 100 refusals came within {1000 * min(refusals):.0f} to "
+        f"{1000 * max(refusals):.0f} ms. The load runs on the same cores."
     )
     return Part("overload", about, limits=limits)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.calibration import CalibrationFacts
 from pipelines.config import scratch_parts
-from pipelines.markdown import escape, one_line, table
+from pipelines.markdown import escape, table
 from pipelines.scores import METRICS, metric_key
 
 IMBALANCE = 1.5
@@ -155,7 +155,7 @@ def _introduction(facts: CardFacts) -> str:
 
 
 def _usage(facts: CardFacts) -> str:
-    name = one_line(facts.name)
+    name = " ".join(facts.name.split())
     uri = json.dumps(f"models:/{name}@champion", ensure_ascii=False)
     return f"""## How to use it
 

@@ -13,14 +13,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def escape(text: str) -> str:
     """Any text as one line of Markdown that shows exactly that text: no markup, HTML, table border or new line."""
-    plain = one_line(text).replace("\\", "\\\\")
+    plain = " ".join(text.split()).replace("\\", "\\\\")
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Within a word an underscore marks nothing; unescaped, identifiers and addresses stay readable.
     plain = re.sub(r"[`*\[\]|~#$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", plain)
     # At the start of a line these would open a list or draw a rule.
     return re.sub(r"^(\d*)([-+.)])(?=[\s-]|$)", r"\1\\\2", plain)
-
-
-def one_line(text: str) -> str:
-    """Any text without its line ends and repeated blanks."""
-    return " ".join(text.split())

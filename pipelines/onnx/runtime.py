@@ -28,7 +28,7 @@ FILE = "model.onnx"
 SAME = 1e-4
 """Probabilities in the same precision differ by less than this."""
 _RECIPE = "2"  # of `write_onnx`: what another one wrote is exported anew
-_SLOW_FUSIONS = ("SkipLayerNormFusion",)  # the fused kernel takes five times as long as addition and normalization
+_SLOW_FUSIONS = ["SkipLayerNormFusion"]  # the fused kernel takes five times as long as addition and normalization
 _AGREES = 0.8  # of the golden texts, most of which are no sentences of any task: less than this is no rounding
 
 
@@ -67,9 +67,7 @@ def _session(file: Path, *, threads: int) -> "InferenceSession":
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return InferenceSession(
-        str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(_SLOW_FUSIONS)
-    )
+    return InferenceSession(str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOW_FUSIONS)
 
 
 def _run(session: "InferenceSession", ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
