@@ -15,7 +15,6 @@ from hpo.confirm import select_winner
 from hpo.decision import Decision
 from hpo.delivery import winner_of
 from hpo.estimate import estimate
-from hpo.executors import Executor
 from hpo.gate import refuse_unknown_floors
 from hpo.lease import Lease, leased
 from hpo.ledger import Ledger
@@ -27,18 +26,17 @@ from hpo.promotion import promote
 from hpo.retraining import refuse_too_few_rows
 from hpo.screening import with_shortlist
 from hpo.selection import Selection
-from hpo.space import most_demanding
 from hpo.spec import StudySpec
 from hpo.storage import definition, engine_of, finished_trials, load_study, open_study, refuse_changes
 from hpo.study import Controller
 from hpo.successor import learn, learned_from
 from hpo.tester import WorkerTester
+from hpo.warm_up import begin_warm_up, fixed_compile, fixed_precision
 from pipelines.connection import is_away
 from pipelines.data import Dataset, find_leakage, load_data, save_dataset
 from pipelines.errors import ConfigError, StorageError
 from pipelines.files import disk_full_errors, write_json
 from pipelines.mirror import MirrorThread
-from pipelines.segment import Choice, WarmUpJob
 
 _PATIENCE_SECONDS = 60.0  # for MLflow that does not answer, once all trials are done
 _BRIEF_SECONDS = 5.0  # the same for a study that was stopped on request
@@ -157,7 +155,7 @@ def _session(
 ) -> Outcome:
     """One session with this process as the study's only controller; `defined` is what may not change in it."""
     began, executor, ledger = time.monotonic(), staff.executor, lease.ledger
-    warm = None if over else _begin_warm_up(spec, places=places, executor=executor)
+    warm = None if over else begin_warm_up(spec, places=places, executor=executor)
     if warm:
         display.say("the workers load models and data")
     run, begun = ParentRun(spec, dataset, places=places, lease=lease), ledger.study(spec.name) is not None
@@ -179,8 +177,8 @@ def _session(
         executor=executor,
         mirror=mirror,
         rows=len(dataset.splits["train"]),
-        precision=_fixed_precision(study, choice, display=display),
-        compiled=_fixed_compile(study, staff),
+        precision=fixed_precision(study, choice, say=display.say),
+        compiled=fixed_compile(study, staff.prospect),
         say=display.say,
         show=display.show,
         prospect=staff.prospect,
@@ -278,42 +276,6 @@ def _overhead(controller: Controller, *, wall: float, tested: float, took: float
     report = controller.places.study(controller.spec.name) / "report"
     write_json(report / "session.json", {"workers": workers, "overhead": share, "seconds": seconds})
     return share
-
-
-def _begin_warm_up(spec: StudySpec, *, places: Places, executor: Executor) -> Callable[[], Choice]:
-    """Let all workers load models and data while this process opens its databases; call the result to wait."""
-    configs = tuple(most_demanding(spec, model) for model in spec.models)
-    everything = WarmUpJob(configs, data=places.study(spec.name) / "data", cache=places.cache / "encoded")
-    first_model = replace(everything, configs=configs[:1])  # one worker checks all models, the others get ready
-    futures = [
-        executor.submit("pipelines.run:warm_up", first_model if index else everything, key=f"warm-up-{index}")
-        for index in range(executor.slots)
-    ]
-
-    def all_ready() -> Choice:
-        choices: list[Choice] = [future.result() for future in futures]
-        return choices[0]
-
-    return all_ready
-
-
-def _fixed_precision(study: optuna.Study, choice: Choice | None, *, display: Display) -> str:
-    """The precision of the whole study, fixed when it first runs: its trials must be comparable."""
-    if choice is not None and "precision" not in study.user_attrs:
-        study.set_user_attr("precision", choice.value)
-    chosen = str(study.user_attrs.get("precision", "fp32"))
-    if choice is not None:
-        display.say(f"precision {chosen}: {choice.reason if chosen == choice.value else 'as when the study began'}")
-    return chosen
-
-
-def _fixed_compile(study: optuna.Study, staff: Staff) -> dict[str, str]:
-    """Whether each model is compiled, fixed when it is first measured: a resumed trial must be the same."""
-    before: dict[str, str] = study.user_attrs.get("compile", {})
-    now = {name: cost.facts.compile.value for name, cost in staff.prospect.costs.items()} | before
-    if now != before:
-        study.set_user_attr("compile", now)
-    return now
 
 
 @contextmanager

@@ -37,3 +37,11 @@ def missing_objectives(spec: StudySpec, scores: Mapping[str, float]) -> str:
 def values_of(spec: StudySpec, scores: Mapping[str, float]) -> list[float]:
     """The objectives' values, in order; all of them must be there."""
     return [scores[objective.metric] for objective in spec.objective]
+
+
+def deciding_metric(spec: StudySpec) -> str:
+    """By which a model is judged against another: the first objective that is a score of predictions.
+
+    A cost alone promotes nobody: then it is the accuracy.
+    """
+    return next((objective.metric for objective in spec.objective if objective.metric in METRICS), "accuracy")

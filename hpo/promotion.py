@@ -19,6 +19,7 @@ from hpo.decision import Decision, read_decision
 from hpo.gate import Contender, Verdict, judge
 from hpo.history import FORCED, PROMOTED, History
 from hpo.ledger import Ledger
+from hpo.objectives import deciding_metric
 from hpo.openings import PROMOTION, Openings
 from hpo.places import Places
 from hpo.registration import register_winner
@@ -30,7 +31,6 @@ from pipelines.errors import ModelError, StorageError
 from pipelines.export import read_facts
 from pipelines.files import read_json, remove, sha256, write_json
 from pipelines.predictions import read_parquet
-from pipelines.scores import METRICS
 from pipelines.segment import ElsewhereJob, FinishJob, TestJob
 
 _ROUNDS = 5  # of judging against a champion that others have replaced meanwhile
@@ -169,7 +169,7 @@ def _decided(case: _Case, *, force: str | None) -> Decision:
             case.spec.promotion,
             tested["candidate"],
             tested.get("champion"),
-            metric=_deciding_metric(case.spec),
+            metric=deciding_metric(case.spec),
             opening=opening,
             obstacle=obstacle,
         )
@@ -295,11 +295,6 @@ def _elsewhere(case: _Case) -> dict[str, dict[str, float]]:
     scores = case.score_elsewhere(ElsewhereJob(case.final, sources, data=data, cache=cache))
     write_json(case.output / "candidate" / "elsewhere.json", scores)
     return scores
-
-
-def _deciding_metric(spec: StudySpec) -> str:
-    """The first objective that is a score of predictions; a cost alone promotes nobody."""
-    return next((objective.metric for objective in spec.objective if objective.metric in METRICS), "accuracy")
 
 
 def _decision(

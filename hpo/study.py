@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from hpo.estimate import NOTHING_KNOWN, Prospect
 from hpo.executors import Executor, TaskFailedError, WorkerLostError
+from hpo.failures import Failures
 from hpo.ledger import Ledger
 from hpo.meter import Meter
 from hpo.objectives import missing_objectives, values_of
@@ -25,11 +26,10 @@ from hpo.schedule import Decision
 from hpo.scheduling import new_schedule
 from hpo.spec import StudySpec
 from hpo.trials import Active, Mirror, Trials
-from pipelines.errors import ConfigError, DiskFullError, UserError
+from pipelines.errors import DiskFullError, UserError
 from pipelines.segment import InfeasibleError, SegmentJob, SegmentResult
 
 _ATTEMPTS = 3  # tries of one segment before its trial is FAILED
-_FAILURES = 5  # failed trials in a row before the study gives up: the fault is not in the configurations
 _BEHIND = "pruned: behind the others"
 
 Value = TypeVar("Value")
@@ -62,8 +62,6 @@ class Controller:
     running: dict[Future[Any], Active] = field(default_factory=dict)
     resting: dict[int, Active] = field(default_factory=dict)
     """Trials of this session that rest, by number."""
-    failures: int = 0
-    """Failed trials in a row."""
     signal: int | None = None
     """The signal that asked for a stop."""
 
@@ -81,6 +79,7 @@ class Controller:
         self._proposals = Proposals(self.spec, self.study, self.trials, planner)
         seen = {number: standing.examples for number, standing in self.trials.standings.items()}
         self.meter = Meter(self.spec, self.ledger, self.executor.devices, seen)
+        self._failures = Failures(self.trials)
         self._stopping, self._news = False, True
         self._trouble: DiskFullError | None = None
 
@@ -232,13 +231,13 @@ class Controller:
             self._trouble = error  # not the trial's fault: it goes on from its last checkpoint when there is room
         except (UserError, TaskFailedError) as error:
             self.trials.spend(active, "error", None)
-            self._failed(active, error)
+            self._failures.enter(active, error)
         else:
             self._count_examples(active, step=result.step)
             self.trials.spend(active, "interrupted" if result.interrupted else "done", result)
             self._advance(active, result)
             self.meter.useful += result.seconds.get("train", 0.0) + result.seconds.get("evaluate", 0.0)
-            self.failures = 0
+            self._failures.in_a_row = 0
         self._news = True
 
     def _advance(self, active: Active, result: SegmentResult) -> None:
@@ -291,23 +290,12 @@ class Controller:
         if active.parking:
             self._rest(active)  # on an earlier checkpoint
         elif active.attempt >= _ATTEMPTS:
-            self._failed(active, WorkerLostError(f"{cause}, {_ATTEMPTS} times in a row"))
+            self._failures.enter(active, WorkerLostError(f"{cause}, {_ATTEMPTS} times in a row"))
         elif self._stopping:
             self._rest(active)
         else:
             active.attempt += 1
             self._submit(active)
-
-    def _failed(self, active: Active, error: Exception) -> None:
-        reason = str(error).partition("\n")[0]
-        (self.trials.directory(active.number) / "error.txt").write_text(str(error))
-        self.trials.end(active, TrialState.FAIL, reason=f"{_kind(error)}: {reason}")
-        self.failures += 1
-        if self.failures >= _FAILURES:
-            if isinstance(error, TaskFailedError):
-                raise error  # a bug of ours: it keeps its traceback
-            kind = type(error) if isinstance(error, UserError) else ConfigError
-            raise kind(f"{_FAILURES} trials in a row failed, the last one with: {reason}")
 
     def _should_prune(self, number: int) -> bool:
         trial = self.trials.stored(number)
@@ -334,7 +322,3 @@ class Controller:
     def patiently(self, action: Callable[[], Value]) -> Value:
         """What `action` returns, however long the database is away; see `hpo.patience`."""
         return patiently(action, url=self.ledger.url, say=self.say)
-
-
-def _kind(error: Exception) -> str:
-    return {WorkerLostError: "worker lost", TaskFailedError: "error"}.get(type(error), type(error).__name__)

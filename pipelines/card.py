@@ -117,10 +117,9 @@ def _front_matter(facts: CardFacts) -> str:
     # A local path would be a broken link on the hub, which refuses it.
     if re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", facts.base_model, flags=re.ASCII):
         values["base_model"] = facts.base_model
-    results = [_result(facts, "select", facts.select_scores)]
-    if facts.test_scores is not None:
-        results.insert(0, _result(facts, "test", facts.test_scores))
-    named = [name for name in METRICS if name in facts.select_scores or name in (facts.test_scores or {})]
+    splits = {"test": facts.test_scores or {}, "select": facts.select_scores}
+    results = [_result(facts, split, scores) for split, scores in splits.items()]
+    named = [name for name in METRICS if any(name in scores for scores in splits.values())]
     values["metrics"] = [_HUB_METRICS.get(name, name) for name in named]
     values["model-index"] = [{"name": facts.name, "results": [result for result in results if result["metrics"]]}]
     return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
@@ -208,16 +207,12 @@ def _data(facts: CardFacts) -> str:
     counts = [facts.class_counts.get(split, {}) for split in facts.rows]
     rows = [
         ["(all)", *(f"{count:,}" for count in facts.rows.values())],
-        *([label, *(_count(split, label) for split in counts)] for label in facts.labels),
+        *([one, *(f"{split[one]:,}" if one in split else _UNKNOWN for split in counts)] for one in facts.labels),
     ]
     return (
         f"## Data\n\nSource: {escape(facts.dataset)}, fingerprint {escape(facts.dataset_digest)}. Rows of each class "
         f"in each split:\n\n{table(['class', *facts.rows], rows)}"
     )
-
-
-def _count(counts: Mapping[str, int], label: str) -> str:
-    return f"{counts[label]:,}" if label in counts else _UNKNOWN
 
 
 def _scores(facts: CardFacts) -> str:

@@ -64,7 +64,7 @@ def moments(fault: str, phases: str) -> list[Any]:
 @cache
 def shown_cells(*, short: bool = False) -> frozenset[Cell]:
     """The cells that tests show, whatever is selected; those of the short run alone. Read from the tests' text."""
-    files = Path(__file__).parent.glob("test_*.py")
+    files = Path(__file__).parent.rglob("test_*.py")
     return frozenset(cell for file in files for cell in _named_in(file, short=short))
 
 
