@@ -195,7 +195,7 @@ def overload(setting: Setting, put: Put) -> Part:
     def offered(times: float) -> Answers:
         return put(Load(people, setting.seconds, texts=_SOME, rate=times * capacity / people), OURS)
 
-    loads = [(offered(1.0), offered(5.0)) for _ in range(max(1, setting.rounds // 2))]
+    loads = [(offered(1.0), offered(5.0)) for _ in range(max(1, setting.rounds - 1))]
     ratios = [percentile(crowd.accepted, 99) / percentile(calm.accepted, 99) for calm, crowd in loads]
     refusals = [percentile(crowd.refused, 99) for _, crowd in loads]
     broken = sum(calm.broken + crowd.broken for calm, crowd in loads)

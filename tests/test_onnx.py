@@ -1,7 +1,9 @@
 """Models in ONNX Runtime: the same answers as PyTorch's, or a clear refusal."""
 
 import json
+import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,9 +65,13 @@ def test_batches_computed_beside_one_another_are_answered_in_order(
     monkeypatch.setattr(OnnxClassifier, "batch_tokens", 24)
     texts = [text * (1 + number % 3) for number, text in enumerate([*TEXTS, *golden_texts(12)] * 3)]
     seen: list[None] = []
-    found = open_onnx(model, int8=False, home=home).probabilities(texts, each=lambda: seen.append(None))
+    classifier = open_onnx(model, int8=False, home=home)
+    found = classifier.probabilities(texts, each=lambda: seen.append(None))
     assert found == pytest.approx(Classifier(model, device="cpu").probabilities(texts), abs=1e-5)
     assert len(seen) > 10
+    if sys.platform == "linux":
+        policy = classifier._cores.submit(os.sched_getscheduler, 0).result()
+        assert (policy, os.sched_getscheduler(0)) == (os.SCHED_BATCH, os.SCHED_OTHER), "who answers goes first"
 
 
 def test_a_model_is_exported_once_and_a_damaged_export_anew(

@@ -16,6 +16,7 @@ from pipelines.errors import ModelError
 from pipelines.export import FACTS_FILE
 from pipelines.files import built_once, digest, new_directory, read_json, read_sealed, sha256, write_json
 from pipelines.golden import golden_texts
+from pipelines.host import let_others_go_first
 from pipelines.hpo_classifier import Answers, softmax
 from pipelines.loader import open_model
 from pipelines.onnx.parity import Parity, compare_answers
@@ -48,7 +49,7 @@ class OnnxClassifier(Answers):
         cores = len(os.sched_getaffinity(0))
         self._alone = _session(file, threads=cores)
         self._beside = _session(file, threads=1) if cores > 1 else self._alone
-        self._cores = ThreadPoolExecutor(cores, thread_name_prefix="onnx")
+        self._cores = ThreadPoolExecutor(cores, thread_name_prefix="onnx", initializer=let_others_go_first)
 
     def logits(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
         """Computed by ONNX Runtime."""

@@ -27,7 +27,7 @@ from pipelines.serve.server import host_names, is_loopback, listen
 from tests.faults import shows
 from tests.serving import Registry
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys, time
 from pathlib import Path
