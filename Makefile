@@ -22,6 +22,7 @@ demo: $(VENV)/.demo ## set up, run the quickstart study, and say what to type ne
 	@echo "What to type next:"
 	@echo "  $(BIN)/hpo predict sentiment@champion \"a dull, lifeless film\" \"one of the year's best\""
 	@echo "  $(BIN)/hpo show quickstart          all trials"
+	@echo "  $(BIN)/hpo serve sentiment@champion  a page to try it: http://127.0.0.1:8000"
 	@echo "  $(BIN)/hpo ui                       the MLflow pages"
 	@echo "  $(BIN)/hpo pull sentiment@champion out/model"
 	@echo "  $(BIN)/hpo init-spec                a study of your own data"
