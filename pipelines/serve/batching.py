@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
 
-from pipelines.host import let_others_go_first
 from pipelines.serve.limits import Limits
 from pipelines.serve.refusal import busy
 
@@ -41,7 +40,7 @@ class Batcher:
         """Texts that no batch has taken yet."""
         self._limits, self._seen = limits, seen
         self._queue: deque[_Asked] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=let_others_go_first)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._since: float | None = None  # when the batch that is computed began
         self._shared = False  # the last batch answered several requests
         self._timer: asyncio.TimerHandle | None = None

@@ -1,8 +1,6 @@
 """Requests that come together are answered together, soon, and not more of them than can be."""
 
 import asyncio
-import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -199,16 +197,3 @@ def test_the_event_loop_is_free_while_the_model_computes() -> None:
         await asked
 
     run(story)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a policy of Linux")
-def test_who_computes_lets_those_go_first_who_answer() -> None:
-    policies: list[int] = []
-
-    async def story(batcher: Batcher) -> None:
-        runtime = MadeUp()
-        runtime.hold = lambda texts: policies.append(os.sched_getscheduler(0))
-        await batcher.ask(a_model(runtime=runtime), ["a"])
-
-    run(story)
-    assert (policies, os.sched_getscheduler(0)) == ([os.SCHED_BATCH], os.SCHED_OTHER)
