@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.checkpoint import read_sound_manifest
 from pipelines.files import sha256
 from pipelines.journal import read_journal
+from pipelines.run import run
 from pipelines.segment import SegmentJob, SegmentResult
 from pipelines.workbench import Workbench
 from tests import tiny
@@ -68,6 +69,16 @@ def assert_same_outcome(first: SegmentJob, second: SegmentJob, results: tuple[Se
     assert scores[0] == scores[1]
     assert (results[0].step, results[0].examples) == (results[1].step, results[1].examples)
     assert_tidy(second)
+
+
+def assert_interruption_changes_nothing(job: SegmentJob, fresh: Fresh) -> None:
+    """Stopped in the middle and continued by another process, a run ends as one that nobody stopped."""
+    whole = run(job)
+    fresh()
+    second = elsewhere(job)
+    run(second, watch=Stop(after=6))
+    fresh()
+    assert_same_outcome(job, second, (whole, run(second)))
 
 
 def newest(job: SegmentJob) -> Path:

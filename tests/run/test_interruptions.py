@@ -12,7 +12,17 @@ from pipelines.run import run, train_segment
 from pipelines.segment import SegmentJob, Unwatched
 from tests.faults import shows
 
-from .jobs import Fresh, Stop, assert_same_outcome, elsewhere, exported, journal, make_job, newest
+from .jobs import (
+    Fresh,
+    Stop,
+    assert_interruption_changes_nothing,
+    assert_same_outcome,
+    elsewhere,
+    exported,
+    journal,
+    make_job,
+    newest,
+)
 
 
 class KilledError(RuntimeError):
@@ -53,13 +63,7 @@ def test_interrupted_run_ends_as_the_uninterrupted_one(
 def test_interrupted_run_of_other_families_ends_as_the_uninterrupted_one(
     family: str, fresh: Fresh, tiny_checkpoints: dict[str, Path], toy_data_dir: Path, tmp_path: Path
 ) -> None:
-    job = make_job(tiny_checkpoints[family], toy_data_dir, tmp_path)
-    whole = run(job)
-    fresh()
-    second = elsewhere(job)
-    run(second, watch=Stop(after=6))
-    fresh()
-    assert_same_outcome(job, second, (whole, run(second)))
+    assert_interruption_changes_nothing(make_job(tiny_checkpoints[family], toy_data_dir, tmp_path), fresh)
 
 
 @pytest.mark.usefixtures("no_pictures")

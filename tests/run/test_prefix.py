@@ -20,7 +20,7 @@ from pipelines.data import Dataset
 from pipelines.files import read_json
 from pipelines.models import load_pretrained, new_classifier
 from pipelines.prefix import Prefix, kept
-from pipelines.run import run, train_segment
+from pipelines.run import train_segment
 from pipelines.segment import Unwatched
 from pipelines.tokens import encode
 from pipelines.train import Material, Trainee, new_trainee, predict_logits, train_steps
@@ -28,7 +28,7 @@ from pipelines.workbench import Workbench
 from tests import tiny
 from tests.faults import shows
 
-from .jobs import Fresh, Stop, assert_same_outcome, elsewhere
+from .jobs import Fresh, assert_interruption_changes_nothing, make_job
 
 CONFIG = RunConfig(
     train=TrainConfig(batch_size=24, learning_rate=5e-3, precision="fp32", epochs=2.0, frozen_layers=1),
@@ -282,13 +282,7 @@ def test_interrupted_run_ends_as_the_uninterrupted_one_to_the_bit(
     toy_data_dir: Path,
     tmp_path: Path,
 ) -> None:
-    job = tiny.job(tiny_checkpoints[family], toy_data_dir, tmp_path, **{"model.dropout": 0.1, **changes})
-    whole = run(job)
-    fresh()
-    second = elsewhere(job)
-    run(second, watch=Stop(after=6))
-    fresh()
-    assert_same_outcome(job, second, (whole, run(second)))
+    assert_interruption_changes_nothing(make_job(tiny_checkpoints[family], toy_data_dir, tmp_path, **changes), fresh)
 
 
 @pytest.mark.usefixtures("no_pictures")
